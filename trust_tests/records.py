@@ -1,0 +1,129 @@
+"""The vocabulary of a trust run as frozen dataclasses; no logic lives here.
+
+The data flow in one direction: `Item` → `Request` → `Response` → `Outcome` → `Score`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Channel(StrEnum):
+    """How an asked item ended. Every asked item ends in exactly one channel."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    UNPARSABLE = "unparsable"
+    SCORER_FAILED = "scorer_failed"
+    MISSING = "missing"
+
+    @property
+    def measured(self) -> bool:
+        """Whether an outcome in this channel carries a value."""
+        return self not in (Channel.SCORER_FAILED, Channel.MISSING)
+
+
+class Finish(StrEnum):
+    """Why a model stopped writing."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One prompt's raw material with its gold data.
+
+    `id` is stable across runs and unique within a dimension. `cell` names the smallest group with a
+    sub-score of its own. `cluster` names what items share when they are not independent (a template, a source
+    text); the interval resamples clusters, never single items of one cluster.
+    """
+
+    id: str
+    cell: str
+    cluster: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What an engine is asked to produce for one prompt.
+
+    With `choices`, nothing is sampled: the engine returns the log-probability (nats) of each choice as the
+    continuation, and as text the continuation the model itself likes best for one token.
+    """
+
+    max_new_tokens: int
+    samples: int = 1
+    temperature: float = 0.0
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to one model. `seed` makes sampled answers repeatable, and equal draws for both models.
+
+    `answer_prefix` is text put at the beginning of the assistant's turn: the model continues it.
+    """
+
+    item_id: str
+    messages: tuple[Message, ...]
+    generation: Generation
+    seed: int = 0
+    answer_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a model said to one request: one text and one finish reason per sample, without special tokens.
+
+    `choice_logprobs` has one value per choice where choices were asked. `error` is set, and texts are empty,
+    when no answer could be obtained: the item is then missing, never empty.
+    """
+
+    item_id: str
+    texts: tuple[str, ...] = ()
+    finishes: tuple[Finish, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    choice_logprobs: tuple[float, ...] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A graded response. `value` lies in [0, 1], higher is more trustworthy; None where nothing was measured.
+
+    `answer` is what a reader of the report should see. `detail` holds what the grade rests on (the toxicity of
+    each sample, the parsed label, ...), in plain JSON types.
+    """
+
+    item_id: str
+    cell: str
+    cluster: str
+    channel: Channel
+    value: float | None
+    prompt: str = ""
+    answer: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A dimension's score (0 to 100, higher is more trustworthy) with what it is made of, all in points."""
+
+    value: float
+    cells: Mapping[str, float]
