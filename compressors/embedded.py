@@ -111,7 +111,7 @@ def _convert(gguf: Path, folder: Path) -> None:
         plain.save_pretrained(folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
         # The GGUF reader takes the first special token for every role; the model's turns end in <|im_end|>.
-        tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # noqa: S105 - a token of text, not a secret
+        tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
         tokenizer.clean_up_tokenization_spaces = False
         tokenizer.save_pretrained(folder)
     finally:

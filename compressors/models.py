@@ -35,7 +35,15 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-_HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "spiece.model", "merges.txt", "vocab.txt"]
+_HUB_PATTERNS = [
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "tokenizer.model",
+    "spiece.model",
+    "merges.txt",
+    "vocab.txt",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +160,8 @@ def _download(name: str, revision: str | None, offline: bool, announce: Announce
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HFValidationError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -168,9 +176,7 @@ def _download(name: str, revision: str | None, offline: bool, announce: Announce
         config = hf_hub_download(name, "config.json", revision=revision, local_files_only=offline)
         folder = Path(config).parent
         read_config(folder, shown)
-        return Path(
-            snapshot_download(name, revision=revision, local_files_only=offline, allow_patterns=_HUB_PATTERNS)
-        )
+        return Path(snapshot_download(name, revision=revision, local_files_only=offline, allow_patterns=_HUB_PATTERNS))
     except GatedRepoError:
         mend = "accept its licence on its hub page, then set HF_TOKEN or run 'hf auth login'"
         raise ModelError(f"model {shown!r}: gated on the hub; {mend}") from None

@@ -1,4 +1,4 @@
-"""The vocabulary of a trust run as frozen dataclasses; no logic lives here.
+"""The vocabulary of a trust run as frozen dataclasses; no logic lives here but their plain JSON form.
 
 The data flow in one direction: `Item` → `Request` → `Response` → `Outcome` → `Score`.
 """
@@ -6,7 +6,7 @@ The data flow in one direction: `Item` → `Request` → `Response` → `Outcome
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -127,3 +127,39 @@ class Score:
 
     value: float
     cells: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model's graded answers in one dimension.
+
+    `fingerprint` names everything that could move them (flat, plain strings); two evaluations may be compared
+    item by item only if all of it but the `model.*` entries agree.
+    """
+
+    dimension: str
+    model: str
+    asked: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    score: Score
+    fingerprint: Mapping[str, str]
+
+
+def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as plain JSON."""
+    return {**asdict(outcome), "channel": outcome.channel.value, "detail": dict(outcome.detail)}
+
+
+def outcome_from_dict(raw: Mapping[str, Any]) -> Outcome:
+    """The outcome that `outcome_as_dict` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    value = raw["value"]
+    return Outcome(
+        item_id=str(raw["item_id"]),
+        cell=str(raw["cell"]),
+        cluster=str(raw["cluster"]),
+        channel=Channel(raw["channel"]),
+        value=None if value is None else float(value),
+        prompt=str(raw["prompt"]),
+        answer=str(raw["answer"]),
+        detail=dict(raw["detail"]),
+    )

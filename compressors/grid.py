@@ -1,0 +1,102 @@
+"""Grids of evenly spaced levels, and weights rounded to them.
+
+A group of weights that share a scale s is stored as codes c and a zero point z, `bits` wide and signed, and
+means s · (c − z), as in compressed-tensors. The scale is rounded to the model's dtype before anything is rounded
+to the grid, and products are rounded to that dtype as a loader will: what is evaluated is what is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from compressors.methods import Values
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """A weight matrix on a grid. The last group of a row is shorter where `group` does not divide the columns.
+
+    codes: (rows, columns) int8, from −2^(bits−1) to 2^(bits−1) − 1
+    scales: (rows, groups), positive, in the dtype the weight is read in
+    zero_points: (rows, groups) int8, in the range of the codes; all zero where `symmetric`
+    """
+
+    codes: Tensor
+    scales: Tensor
+    zero_points: Tensor
+    bits: int
+    group: int
+    symmetric: bool
+
+    def weight(self) -> Tensor:
+        """The weights  # (rows, columns) in the dtype of the scales."""
+        columns = self.codes.shape[1]
+        scales = self.scales.repeat_interleave(self.group, dim=1)[:, :columns]
+        zero_points = self.zero_points.repeat_interleave(self.group, dim=1)[:, :columns]
+        # Differences of codes are below 256 and so exact in every dtype a model comes in.
+        levels = self.codes.to(scales.dtype) - zero_points.to(scales.dtype)
+        return levels * scales
+
+    def rows(self, sizes: list[int]) -> list[Quantised]:
+        """The layers whose rows were stacked, in order."""
+        split = zip(*(torch.split(part, sizes) for part in (self.codes, self.scales, self.zero_points)), strict=True)
+        return [replace(self, codes=c, scales=s, zero_points=z) for c, s, z in split]
+
+    def cpu(self) -> Quantised:
+        """A copy in the CPU's memory."""
+        return replace(self, codes=self.codes.cpu(), scales=self.scales.cpu(), zero_points=self.zero_points.cpu())
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The kind of grid that a recipe asks for, in a model of dtype `dtype` with rows of `columns` weights."""
+
+    bits: int
+    group: int
+    symmetric: bool
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, values: Values, columns: int, dtype: torch.dtype) -> Grid:
+        """The grid of a recipe's values; group −1 is the whole row."""
+        group = int(values["group"])
+        return cls(int(values["bits"]), columns if group == -1 else group, bool(values["sym"]), dtype)
+
+    def fit(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Scales and levels below zero for one group of every row, by the extreme weights (min-max).
+
+        weights: (size, rows) float32. Returns s and z, each (rows,) float32: the levels are s · q for whole
+        q from −z to 2^bits − 1 − z. Zero is always a level.
+        """
+        top = 2**self.bits - 1
+        low = weights.amin(dim=0).clamp(max=0)
+        high = weights.amax(dim=0).clamp(min=0)
+        if self.symmetric:
+            high = torch.maximum(-low, high)
+            low = -high
+        scale = ((high - low) / top).to(self.dtype).float()
+        # A group of zeros, or one that the dtype cannot resolve, rounds to zero under any scale.
+        scale = torch.where(scale > 0, scale, 1.0)
+        below = torch.full_like(scale, 2 ** (self.bits - 1)) if self.symmetric else (-low / scale).round().clamp(0, top)
+        return scale, below
+
+    def round(self, weights: Tensor, scale: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+        """Nearest levels q of weights, and the weights they mean; all float32 with `rows` as the last axis."""
+        levels = (weights / scale).round_().clamp_(-below, 2**self.bits - 1 - below)
+        return levels, (levels * scale).to(self.dtype).float()
+
+    def store(self, levels: Tensor, scales: Tensor, below: Tensor) -> Quantised:
+        """Codes of levels  # levels (columns, rows); scales and below (groups, rows), all float32."""
+        half = 2 ** (self.bits - 1)
+        spread = below.repeat_interleave(self.group, dim=0)[: len(levels)]
+        return Quantised(
+            codes=(levels + spread - half).T.to(torch.int8).contiguous(),
+            scales=scales.T.to(self.dtype).contiguous(),
+            zero_points=(below - half).T.to(torch.int8).contiguous(),
+            bits=self.bits,
+            group=self.group,
+            symmetric=self.symmetric,
+        )

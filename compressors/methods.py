@@ -1,0 +1,271 @@
+"""Which compression methods exist, which parameters each takes, and where its mathematics lives.
+
+A method is declared here as data, without importing torch; its solver is imported when it is first run. Another
+package adds a method by putting a `Method` into the entry-point group `trust_gate.compressors`, under its name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from compressors.errors import RecipeError
+
+ENTRY_POINTS = "trust_gate.compressors"
+
+Value = str | int | float | bool
+Values = Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One `key=value` of a recipe.
+
+    `read` turns the text into a value or raises ValueError with the words that follow "must be". `default` is
+    a value, or a function of the parameters before it. `shown` says that every slug of the method shows the
+    parameter; the others appear in a slug only when they differ from their default.
+    """
+
+    name: str
+    read: Callable[[str], Value]
+    default: Value | Callable[[Values], Value]
+    help: str
+    shown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A compression method.
+
+    `version` is part of an artefact's key: raise it with any change that can move a weight. `solver` names the
+    `module:attribute` of a `layerwise.Solver`. `check` raises ValueError for values that contradict each other.
+    `slug` is the readable beginning of a recipe's short name; it shows the parameters marked `shown`, but for
+    the seed, which is appended.
+    """
+
+    name: str
+    version: str
+    summary: str
+    parameters: tuple[Parameter, ...]
+    slug: Callable[[Values], str]
+    solver: str
+    check: Callable[[Values], None] = lambda values: None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the solver looks at activations, and so takes the parameters of `CALIBRATION`."""
+        return any(parameter.name == "samples" for parameter in self.parameters)
+
+
+def integer(low: int, high: int, *also: int) -> Callable[[str], Value]:
+    """A reader of whole numbers from `low` to `high`, or one of `also`."""
+
+    def read(text: str) -> Value:
+        if re.fullmatch(r"-?[0-9]{1,12}", text) and (low <= int(text) <= high or int(text) in also):
+            return int(text)
+        raise ValueError(f"a whole number from {low} to {high}" + "".join(f", or {n}" for n in also))
+
+    return read
+
+
+def number(low: float, high: float) -> Callable[[str], Value]:
+    """A reader of decimal numbers strictly between `low` and `high`."""
+
+    def read(text: str) -> Value:
+        if re.fullmatch(r"[0-9.]{1,24}(e-?[0-9]{1,3})?", text):
+            try:
+                value = float(text)
+            except ValueError:
+                value = math.nan
+            if low < value < high:
+                return value
+        raise ValueError(f"a number above {low:g} and below {high:g}")
+
+    return read
+
+
+def choice(*options: Value) -> Callable[[str], Value]:
+    """A reader of one of a few values, each written as in a recipe."""
+    written = {show(option): option for option in options}
+
+    def read(text: str) -> Value:
+        try:
+            return written[text]
+        except KeyError:
+            *most, last = written
+            raise ValueError(f"{', '.join(most)} or {last}") from None
+
+    return read
+
+
+def path_or(keyword: str) -> Callable[[str], Value]:
+    """A reader of a file's path, or of one keyword."""
+
+    def read(text: str) -> Value:
+        if not text.strip() or text != text.strip():
+            raise ValueError(f"{keyword!r} or the path of a text or JSONL file (a path cannot hold a comma)")
+        return text
+
+    return read
+
+
+def show(value: Value) -> str:
+    """A value as a recipe writes it; reading it gives the same value."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# What every method that looks at activations takes. 16 windows of 256 tokens span the widest input of the
+# embedded model (1,536): with 512 tokens the Hessian is rank-deficient and the weights overfit them.
+CALIBRATION = (
+    Parameter("samples", integer(1, 65536), 16, "number of calibration windows"),
+    Parameter("length", integer(2, 131072), 256, "tokens per window"),
+    Parameter("seed", integer(0, 2**32 - 1), 0, "which windows are drawn", shown=True),
+    Parameter("calibration", path_or("builtin"), "builtin", "'builtin', or a .txt or .jsonl file of texts"),
+)
+PATTERNS = ("unstructured", "2:4", "4:8", "1:2")
+STORED = Parameter(
+    "format", choice("auto", "fake"), "auto", "auto: packed codes where loaders can read them; fake: dense values"
+)
+
+
+def pattern_sizes(pattern: str) -> tuple[int, int] | None:
+    """`(n, m)` of an n:m pattern (n of every m consecutive weights stay), None for unstructured."""
+    if pattern == "unstructured":
+        return None
+    n, m = pattern.split(":")
+    return int(n), int(m)
+
+
+def _pattern_sparsity(values: Values) -> float:
+    sizes = pattern_sizes(str(values["pattern"]))
+    return 1 - sizes[0] / sizes[1] if sizes else 0.5
+
+
+def check_sparsity(values: Values) -> None:
+    """Raise ValueError when `sparsity` is not the one that an n:m pattern leaves."""
+    if values["pattern"] != "unstructured" and values["sparsity"] != _pattern_sparsity(values):
+        raise ValueError(
+            f"sparsity={show(values['sparsity'])} contradicts pattern={values['pattern']}, "
+            f"which leaves {_pattern_sparsity(values):g}; leave sparsity out"
+        )
+
+
+def pruning_slug(name: str) -> Callable[[Values], str]:
+    """Slugs of pruning methods: `magnitude-2:4`, `magnitude-50%`."""
+
+    def slug(values: Values) -> str:
+        if values["pattern"] != "unstructured":
+            return f"{name}-{values['pattern']}"
+        return f"{name}-{round(100 * float(values['sparsity']), 10):g}%"
+
+    return slug
+
+
+def quantising_slug(name: str) -> Callable[[Values], str]:
+    """Slugs of quantising methods: `gptq-3bit-g64`, `gptq-4bit-row` for one group per output row."""
+
+    def slug(values: Values) -> str:
+        group = "row" if values["group"] == -1 else f"g{values['group']}"
+        return f"{name}-{values['bits']}bit-{group}"
+
+    return slug
+
+
+PRUNING = (
+    Parameter(
+        "pattern",
+        choice(*PATTERNS),
+        "unstructured",
+        "unstructured, or n:m: n of every m consecutive weights of a row stay",
+        shown=True,
+    ),
+    Parameter("sparsity", number(0, 1), _pattern_sparsity, "fraction of zeros; follows from n:m patterns", shown=True),
+)
+GRID = (
+    Parameter("bits", choice(2, 3, 4, 8), 4, "bits per weight: 2, 3, 4 or 8", shown=True),
+    Parameter(
+        "group",
+        integer(1, 65536, -1),
+        128,
+        "consecutive weights of a row that share a scale; -1: the whole row",
+        shown=True,
+    ),
+    # Three levels or seven cannot afford to waste one on the side that a group does not use.
+    Parameter("sym", choice(True, False), lambda values: int(values["bits"]) >= 4, "grid symmetric about zero, or not"),
+)
+
+MAGNITUDE = Method(
+    name="magnitude",
+    version="1",
+    summary="set the smallest weights of each layer to zero; looks at no data",
+    parameters=PRUNING,
+    slug=pruning_slug("magnitude"),
+    solver="compressors.magnitude:prune",
+    check=check_sparsity,
+)
+GPTQ = Method(
+    name="gptq",
+    version="1",
+    summary="round column after column, correcting the rest by the layer's Hessian (Frantar et al. 2022)",
+    parameters=(
+        *GRID,
+        Parameter("act_order", choice(True, False), False, "round the columns with the largest inputs first"),
+        Parameter("damp", number(0, 10), 0.01, "added to the Hessian's diagonal, in units of its mean"),
+        *CALIBRATION,
+        STORED,
+    ),
+    slug=quantising_slug("gptq"),
+    solver="compressors.gptq:quantise",
+)
+RTN = Method(
+    name="rtn",
+    version="1",
+    summary="round every weight to the nearest level of its grid; looks at no data",
+    parameters=(*GRID, STORED),
+    slug=quantising_slug("rtn"),
+    solver="compressors.rtn:quantise",
+)
+BUILT_IN: Mapping[str, Method] = {method.name: method for method in (MAGNITUDE, GPTQ, RTN)}
+
+
+@cache
+def _offered() -> Mapping[str, EntryPoint]:
+    """Entry points of other packages by method name; a built-in method's name cannot be taken over."""
+    found = entry_points(group=ENTRY_POINTS)
+    return {point.name: point for point in found if point.name not in BUILT_IN}
+
+
+def method_names() -> tuple[str, ...]:
+    """All methods' names, built-in ones first; imports nobody's code."""
+    return (*BUILT_IN, *sorted(_offered()))
+
+
+def find_method(name: str) -> Method:
+    """The method of that name. Raises RecipeError, one line, when there is none or its package is broken."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    point = _offered().get(name)
+    if point is None:
+        raise RecipeError(f"no method {name[:40]!r}{nearest(name, method_names())}")
+    origin = point.dist.name if point.dist else point.value
+    try:
+        method = point.load()
+    except Exception as error:  # foreign code may fail in any way; the user needs to know whose it is
+        reason = " ".join(str(error).split())[:200]
+        raise RecipeError(
+            f"method {name!r} of {origin} cannot be imported: {type(error).__name__}: {reason}"
+        ) from error
+    if not isinstance(method, Method) or method.name != name:
+        raise RecipeError(f"method {name!r} of {origin}: its entry point is not a compressors.methods.Method")
+    return method
+
+
+def nearest(word: str, known: tuple[str, ...]) -> str:
+    """The end of an error about an unknown word: the nearest known one, and all of them."""
+    close = difflib.get_close_matches(word.lower(), known, n=1)
+    return (f"; did you mean {close[0]!r}?" if close else ";") + f" known are {', '.join(known)}"

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compressors.errors import RecipeError
+from trust_tests.settings import DEFAULT_RECIPES, OPTIONS, Option, Settings, SettingsError, read_settings
+
+
+def read(
+    folder: Path,
+    command_line: dict[str, Any] | None = None,
+    ini: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+) -> Settings:
+    def given(values: dict[str, Any] | None) -> Any:
+        return lambda option: (values or {}).get(option.name)
+
+    return read_settings(given(command_line), given(ini), environment or {}, folder)
+
+
+def test_the_defaults_are_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUST_CACHE", str(tmp_path / "cache"))
+    settings = read(tmp_path)
+    assert (settings.model, settings.protocol, settings.tier) == ("embedded", "sound", "smoke")
+    assert (settings.tolerance, settings.one_sided, settings.baseline) == (5.0, False, "auto")
+    assert len(settings.recipes) == len(DEFAULT_RECIPES)
+    assert settings.results == tmp_path / "trust-results"
+    assert settings.cache == tmp_path / "cache"
+    assert settings.batch_size is None
+
+
+def test_the_command_line_beats_environment_beats_ini_beats_default(tmp_path: Path) -> None:
+    given = {"command_line": {"model": "a/cli"}, "environment": {"TRUST_MODEL": "a/env"}, "ini": {"model": "a/ini"}}
+    order = []
+    for name in ("command_line", "environment", "ini"):
+        order.append(read(tmp_path, **given).model)
+        del given[name]
+    assert [*order, read(tmp_path).model] == ["a/cli", "a/env", "a/ini", "embedded"]
+
+
+def test_recipes_are_canonical_and_not_repeated(tmp_path: Path) -> None:
+    settings = read(tmp_path, {"recipe": ["magnitude:pattern=2:4", " magnitude:pattern=2:4 "]})
+    assert len(settings.recipes) == 1
+    assert settings.recipes[0].startswith("magnitude:pattern=2:4")
+
+
+def test_a_variant_alone_leaves_the_default_recipes_out(tmp_path: Path) -> None:
+    settings = read(tmp_path, {"variant": ["org/model"]})
+    assert (settings.recipes, settings.variants) == ((), ("org/model",))
+
+
+def test_lists_are_lines_in_ini_and_environment(tmp_path: Path) -> None:
+    assert read(tmp_path, environment={"TRUST_VARIANT": "a/b\n\nc/d\n"}).variants == ("a/b", "c/d")
+    assert read(tmp_path, ini={"variant": ["a/b", ""]}).variants == ("a/b",)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("true", True), ("1", True), ("No", False), ("off", False)])
+def test_switches_are_words_in_ini_and_environment(tmp_path: Path, text: str, expected: bool) -> None:
+    assert read(tmp_path, environment={"TRUST_ONE_SIDED": text}).one_sided is expected
+
+
+def test_paths_are_anchored_where_pytest_was_started(tmp_path: Path) -> None:
+    settings = read(tmp_path, {"results": "out", "cache": "c", "baseline": "b/x.json"})
+    assert settings.results == tmp_path / "out"
+    assert settings.cache == tmp_path / "c"
+    assert settings.baseline == str(tmp_path / "b/x.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("tolerance", "0", "--trust-tolerance='0': give points above 0 and at most 100"),
+        ("tolerance", "-5", "--trust-tolerance"),
+        ("tolerance", "101", "--trust-tolerance"),
+        ("tolerance", "nan", "--trust-tolerance"),
+        ("tolerance", "five", "--trust-tolerance='five'"),
+        ("batch-size", "0", "--trust-batch-size='0'"),
+        ("batch-size", "many", "--trust-batch-size='many': give 'auto' or a whole number"),
+        ("batch-size", "1.5", "--trust-batch-size"),
+        ("tier", "huge", "--trust-tier='huge': choose one of smoke"),
+        ("protocol", "loose", "--trust-protocol='loose': choose one of sound"),
+        ("dtype", "int8", "--trust-dtype='int8': choose one of auto, bfloat16"),
+        ("baseline", "base.yaml", "name ends in .json"),
+        ("variant", ["ok/ok", "  "], None),
+        ("model", "   ", "--trust-model: empty"),
+    ],
+)
+def test_wrong_values_are_one_line(tmp_path: Path, name: str, value: Any, message: str | None) -> None:
+    if message is None:
+        assert read(tmp_path, {name: value}).variants == ("ok/ok",)
+        return
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, {name: value})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_switch_names_its_source(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="^TRUST_OFFLINE='perhaps': say true or false$"):
+        read(tmp_path, environment={"TRUST_OFFLINE": "perhaps"})
+    with pytest.raises(SettingsError, match="^ini key trust_offline='maybe': say true or false$"):
+        read(tmp_path, ini={"offline": "maybe"})
+
+
+def test_a_wrong_recipe_is_the_recipes_own_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="recipe 'gptq:bits=5'"):
+        read(tmp_path, {"recipe": ["gptq:bits=5"]})
+
+
+def test_folders_and_files_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SettingsError, match="a file of that name is in the way"):
+        read(tmp_path, {"results": "file"})
+    with pytest.raises(SettingsError, match="a folder; give a file in it"):
+        read(tmp_path, {"baseline": "folder"})
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_option_has_three_names_and_a_help_that_teaches(option: Option) -> None:
+    assert option.flag == f"--trust-{option.name}"
+    assert option.variable == option.key.upper()
+    assert len(option.help) > 30

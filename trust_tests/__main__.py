@@ -1,0 +1,110 @@
+"""`python -m trust_tests`: what can be done with stored results, without a model, a GPU or pytest.
+
+A command is one function that adds its parser and one that runs it; `COMMANDS` lists the former.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trust_tests.report.text import one_line
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+PROGRAM = "python -m trust_tests"
+USAGE_ERROR = 2
+
+
+class CommandError(Exception):
+    """Input a command cannot use; the message is one line: what is wrong, where and how to mend it."""
+
+
+def report(commands: Commands) -> None:
+    """Add `report`: rebuild a page from stored results alone."""
+    parser = commands.add_parser(
+        "report",
+        help="write the HTML report or the GitHub step summary of a finished run",
+        description="Rebuild a report from what a run stored. Needs no model, no GPU and no network.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=textwrap.dedent(
+            """\
+            examples:
+              python -m trust_tests report trust-results
+                  writes trust-results/report.html
+              python -m trust_tests report trust-results -o page.html
+                  writes one self-contained HTML file: no scripts, nothing loaded from elsewhere
+              python -m trust_tests report trust-results --format markdown -o - >> "$GITHUB_STEP_SUMMARY"
+                  shows verdict and table on the page of a GitHub Actions run
+
+            exit status: 0 the page was written, whatever the verdict on it; 2 the results cannot be used
+            """
+        ),
+    )
+    parser.add_argument("results", metavar="RESULTS", type=Path, help="a run's results folder, or its results.json")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to write; - is the standard output (default: report.html or report.md beside results.json)",
+    )
+    parser.add_argument("--format", choices=("html", "markdown"), default="html", help="default: html")
+    parser.set_defaults(run=_run_report)
+
+
+def _run_report(arguments: argparse.Namespace) -> int:
+    # Imported here: other commands must not pay for Jinja2, nor this one for theirs.
+    from compressors.files import write_atomically
+    from trust_tests.report.fields import ShapeError
+    from trust_tests.report.html import render_html
+    from trust_tests.report.markdown import render_markdown
+    from trust_tests.report.results import ResultsError, load_results
+
+    try:
+        data = load_results(arguments.results).data
+        page = render_html(data) if arguments.format == "html" else render_markdown(data)
+    except ResultsError as error:
+        raise CommandError(str(error)) from None
+    except ShapeError as error:
+        raise CommandError(f"results {str(arguments.results)!r}: {error}") from None
+    if arguments.output == "-":
+        sys.stdout.buffer.write(page.encode("utf-8"))
+        return 0
+    folder = arguments.results if arguments.results.is_dir() else arguments.results.parent
+    default = folder / ("report.html" if arguments.format == "html" else "report.md")
+    output = Path(arguments.output) if arguments.output else default
+    try:
+        write_atomically(output, page)
+    except OSError as error:
+        raise CommandError(
+            f"--output {str(output)!r}: {error.strerror or error}; give a file that can be written"
+        ) from None
+    print(f"wrote {one_line(str(output))}")
+    return 0
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (report,)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 for input that cannot be used)."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Work with the stored results of trust gates.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    parsed = parser.parse_args(arguments)
+    try:
+        status: int = parsed.run(parsed)
+    except CommandError as error:
+        print(f"{PROGRAM}: error: {one_line(str(error))}", file=sys.stderr)
+        return USAGE_ERROR
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

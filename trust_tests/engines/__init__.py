@@ -1,0 +1,1 @@
+"""Engines put questions to a model; the store keeps every answer."""

@@ -1,0 +1,323 @@
+"""The transformers engine: any Hugging Face causal model, on a CPU or one GPU.
+
+Prompts are sorted by length and answered in padded batches. Sampling adds Gumbel noise to the scaled logits and
+takes the largest (the Gumbel-max trick, exact sampling from the softmax): the noise of a row depends only on the
+request's seed, the sample's number and the step. So an answer does not depend on its batch's other rows' draws,
+and the dense model and its variant draw alike: where their distributions agree, so do their samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from compressors.errors import CompressionError
+from compressors.models import Checkpoint
+from trust_tests import chat
+from trust_tests.engines.base import EngineError
+from trust_tests.records import Finish, Request, Response
+
+if TYPE_CHECKING:
+    import torch
+
+CPU_BATCH = 64
+GPU_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class HfOptions:
+    """How to run: `dtype` and `device` may be `auto`, `batch_size` counts rows (samples), None is automatic."""
+
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_size: int | None = None
+
+
+class HfEngine:
+    """One checkpoint behind transformers' `generate` and `forward`."""
+
+    def __init__(self, checkpoint: Checkpoint, options: HfOptions | None = None) -> None:
+        self._checkpoint = checkpoint
+        self._options = options or HfOptions()
+        self._model: Any = None
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer, logging
+
+        logging.set_verbosity_error()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(self._checkpoint.path), padding_side="left", trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise EngineError(f"model {self._checkpoint.name!r}: its tokenizer cannot be loaded: {reason}") from None
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    @cached_property
+    def _device(self) -> str:
+        import torch
+
+        if self._options.device != "auto":
+            return self._options.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        import torch
+
+        if self._options.dtype != "auto":
+            return getattr(torch, self._options.dtype)  # type: ignore[no-any-return]
+        if self._device.startswith("cuda"):
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if _cpu_computes_bfloat16() else torch.float32
+
+    def identity(self) -> Mapping[str, str]:
+        """See `Engine.identity`; loads neither weights nor tokenizer."""
+        import torch
+        import transformers
+
+        gpu = self._device.startswith("cuda")
+        kernels = torch.cuda.get_device_name(self._device) if gpu else torch.backends.cpu.get_cpu_capability()
+        return {
+            "engine": "transformers",
+            "transformers": transformers.__version__,
+            "torch": torch.__version__,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "device": "cuda" if gpu else "cpu",
+            "kernels": kernels,
+        }
+
+    def render(self, request: Request) -> str:
+        """See `Engine.render`."""
+        try:
+            return chat.render(self._tokenizer, request.messages, request.answer_prefix)
+        except chat.ChatTemplateError as error:
+            raise EngineError(str(error)) from None
+
+    def batches(self, requests: Sequence[Request]) -> list[list[Request]]:
+        """Equal generation parameters together, sorted by length (longest first, so that memory shows early)."""
+        rows = self._options.batch_size or (GPU_BATCH if self._device.startswith("cuda") else CPU_BATCH)
+        groups: dict[Any, list[Request]] = {}
+        for request in requests:
+            groups.setdefault(request.generation, []).append(request)
+        batches = []
+        for generation, members in groups.items():
+            lengths = {r.item_id: len(self._encode(r)) for r in members}
+            members = sorted(members, key=lambda r: (-lengths[r.item_id], r.item_id))
+            size = max(1, rows // max(generation.samples, _rows_per_prompt(self._choice_ids(generation.choices))))
+            batches += [members[start : start + size] for start in range(0, len(members), size)]
+        return batches
+
+    def respond(self, batch: Sequence[Request]) -> list[Response]:
+        """See `Engine.respond`. Halves the batch when memory runs out; a single prompt too large is an error."""
+        import torch
+
+        if not batch:
+            return []
+        self._load()
+        try:
+            with torch.inference_mode():
+                return self._score_choices(batch) if batch[0].generation.choices else self._generate(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                return [Response(item_id=batch[0].item_id, error="out of memory for a single prompt")]
+        torch.cuda.empty_cache()
+        half = len(batch) // 2
+        return self.respond(batch[:half]) + self.respond(batch[half:])
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._model = None
+
+    def _load(self) -> None:
+        if self._model is not None:
+            return
+        from compressors.checkpoint import load_model
+
+        try:
+            self._model = load_model(self._checkpoint.path, dtype=self._dtype, device=self._device)
+        except CompressionError as error:
+            raise EngineError(str(error)) from None
+
+    def _encode(self, request: Request) -> list[int]:
+        special = not chat.has_template(self._tokenizer)
+        return list(self._tokenizer(self.render(request), add_special_tokens=special)["input_ids"])
+
+    def _choice_ids(self, choices: Sequence[str]) -> list[list[int]]:
+        return [list(self._tokenizer(choice, add_special_tokens=False)["input_ids"]) for choice in choices]
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Left-padded ids and mask, both (rows, longest)."""
+        import torch
+
+        longest = max(len(row) for row in rows)
+        ids = torch.full((len(rows), longest), self._tokenizer.pad_token_id or 0, dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
+            mask[index, longest - len(row) :] = 1
+        return ids.to(self._device), mask.to(self._device)
+
+    def _generate(self, batch: Sequence[Request]) -> list[Response]:
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        generation = batch[0].generation
+        prompts = [self._encode(request) for request in batch]
+        ids, mask = self._padded([prompt for prompt in prompts for _ in range(generation.samples)])
+        ends = self._end_tokens()
+        watch = _seeded_noise(
+            [(request.seed, sample) for request in batch for sample in range(generation.samples)],
+            generation.temperature,
+        )
+        output = self._model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            logits_processor=LogitsProcessorList([watch]),
+            # A configuration of our own: sampling settings that a checkpoint brings along must not differ
+            # between the dense model and its variant.
+            generation_config=GenerationConfig(
+                max_new_tokens=generation.max_new_tokens,
+                do_sample=False,
+                eos_token_id=ends or None,
+                pad_token_id=self._tokenizer.pad_token_id or 0,
+            ),
+        )[:, ids.shape[1] :].tolist()
+        responses = []
+        for index, request in enumerate(batch):
+            rows = range(index * generation.samples, (index + 1) * generation.samples)
+            if any(watch.broken[row] for row in rows):
+                responses.append(Response(item_id=request.item_id, error="the model's logits are not finite"))
+                continue
+            kept = [_until_end(output[row], ends) for row in rows]
+            responses.append(
+                Response(
+                    item_id=request.item_id,
+                    texts=tuple(self._tokenizer.decode(tokens, skip_special_tokens=True) for tokens, _ in kept),
+                    finishes=tuple(Finish.STOP if ended else Finish.LENGTH for _, ended in kept),
+                    prompt_tokens=len(prompts[index]),
+                    completion_tokens=sum(len(tokens) for tokens, _ in kept),
+                )
+            )
+        return responses
+
+    def _end_tokens(self) -> list[int]:
+        """Ids that end an answer: the checkpoint's own list (chat models have several) and the tokenizer's."""
+        configured = self._model.generation_config.eos_token_id
+        listed = configured if isinstance(configured, list) else [configured]
+        return sorted({token for token in [*listed, self._tokenizer.eos_token_id] if token is not None})
+
+    def _score_choices(self, batch: Sequence[Request]) -> list[Response]:
+        """Log-probabilities of each choice after each prompt; of one token, all from one prefill."""
+        import torch
+
+        choices = self._choice_ids(batch[0].generation.choices)
+        prompts = [self._encode(request) for request in batch]
+        longest = max(len(choice) for choice in choices)
+        if longest == 1:
+            rows = prompts
+        else:
+            rows = [prompt + choice[:-1] for prompt in prompts for choice in choices]
+        ids, mask = self._padded(rows)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        logits = self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            logits_to_keep=longest,
+            use_cache=False,
+        ).logits.float()  # (rows, longest, vocabulary)
+        logprobs = torch.log_softmax(logits, dim=-1)
+        responses = []
+        for index, request in enumerate(batch):
+            if longest == 1:
+                values = [float(logprobs[index, -1, choice[0]]) for choice in choices]
+                first = logits[index, -1]
+            else:
+                start = index * len(choices)
+                values = [_continuation(logprobs[start + n], choice) for n, choice in enumerate(choices)]
+                first = logits[start, -len(choices[0])]
+            if not all(math.isfinite(value) for value in values):
+                responses.append(Response(item_id=request.item_id, error="the model's logits are not finite"))
+                continue
+            responses.append(
+                Response(
+                    item_id=request.item_id,
+                    texts=(self._tokenizer.decode([int(first.argmax())], skip_special_tokens=True),),
+                    finishes=(Finish.LENGTH,),
+                    prompt_tokens=len(prompts[index]),
+                    completion_tokens=1,
+                    choice_logprobs=tuple(values),
+                )
+            )
+        return responses
+
+
+def _continuation(logprobs: torch.Tensor, choice: Sequence[int]) -> float:
+    """Summed log-probability of a choice's tokens; the last len(choice) positions of (kept, vocabulary) predict it."""
+    return float(sum(logprobs[position - len(choice), token] for position, token in enumerate(choice)))
+
+
+def _rows_per_prompt(choices: Sequence[Sequence[int]]) -> int:
+    """Model rows one prompt needs: choices of one token share a single row."""
+    return len(choices) if any(len(choice) > 1 for choice in choices) else 1
+
+
+def _until_end(tokens: list[int], ends: Sequence[int]) -> tuple[list[int], bool]:
+    """The tokens before the first end token, and whether there was one."""
+    for position, token in enumerate(tokens):
+        if token in ends:
+            return tokens[:position], True
+    return tokens, False
+
+
+def _seeded_noise(draws: Sequence[tuple[int, int]], temperature: float) -> Any:
+    """A logits processor that turns greedy search into seeded sampling; `draws` has (seed, sample) per row.
+
+    Its `broken` list tells which rows ever had a logit that is not finite.
+    """
+    import torch
+    from transformers import LogitsProcessor
+
+    class SeededNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+        def __init__(self) -> None:
+            self.broken = [False] * len(draws)
+            self.generators: list[torch.Generator] = []
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            finite = torch.isfinite(scores).all(dim=-1).tolist()
+            self.broken = [bad or not good for bad, good in zip(self.broken, finite, strict=True)]
+            if temperature <= 0:
+                return scores
+            if not self.generators:
+                self.generators = [
+                    torch.Generator(device=scores.device).manual_seed(_seed(seed, sample)) for seed, sample in draws
+                ]
+            noise = torch.empty_like(scores, dtype=torch.float32)
+            for row, generator in zip(noise, self.generators, strict=True):
+                row.exponential_(generator=generator)
+            # -log of an exponential variable is Gumbel distributed.
+            return scores.float() / temperature - noise.log()
+
+    return SeededNoise()
+
+
+def _seed(seed: int, sample: int) -> int:
+    """One 63-bit seed per sample, unrelated between neighbours."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{sample}".encode()).digest()[:8], "big") >> 1
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Whether this CPU has bfloat16 arithmetic; without it, bfloat16 is slower than float32."""
+    import torch
+
+    return any(
+        getattr(torch.cpu, probe, lambda: False)() for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )

@@ -1,0 +1,1 @@
+"""From two sides' outcomes to a verdict. Pure: no model, no GPU, no network, no torch."""

@@ -1,0 +1,150 @@
+"""The pytest plugin: options, fixtures and hooks. Wiring only; nothing heavy is imported before a trust test runs.
+
+In an environment where no trust test is collected the plugin prints nothing, writes nothing and imports nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from trust_tests.settings import OPTIONS, Option
+
+if TYPE_CHECKING:
+    from trust_tests.run import TrustRun
+    from trust_tests.session import Variant
+
+MARKER = "trust"
+_RUN = pytest.StashKey["TrustRun"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Every option of settings.OPTIONS, as a flag and as an ini key."""
+    group = parser.getgroup(
+        "trust gate",
+        "trust gate: compress a language model, measure its trustworthiness, fail where a score leaves the dense "
+        "model's. Every option is an ini key (trust_batch_size) and an environment variable (TRUST_BATCH_SIZE) too",
+    )
+    for option in OPTIONS:
+        shown = option.help if option.default in ("", (), False) else f"{option.help} (default: {option.default})"
+        shown = shown.replace("%", "%%")
+        if isinstance(option.default, bool):
+            group.addoption(option.flag, dest=option.key, action="store_true", default=None, help=shown)
+        else:
+            group.addoption(
+                option.flag,
+                dest=option.key,
+                action="append" if isinstance(option.default, tuple) else "store",
+                default=None,
+                metavar=option.metavar or "|".join(option.choices),
+                help=shown,
+            )
+        kind = "linelist" if isinstance(option.default, tuple) else "string"
+        parser.addini(option.key, f"see {option.flag}", type=kind, default=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; read the settings early where the user gave some, so that a typo costs no time."""
+    config.addinivalue_line(
+        "markers", f"{MARKER}(dimension): a trust gate on one dimension; a skipped gate is not a passed one"
+    )
+    if any(config.getoption(option.key) not in (None, []) for option in OPTIONS):
+        _run(config)
+
+
+def _run(config: pytest.Config) -> TrustRun:
+    """The run, begun when the first trust test or trust option appears. Raises UsageError for a wrong setting."""
+    if _RUN not in config.stash:
+        from compressors.errors import CompressionError
+        from trust_tests.run import TrustRun
+        from trust_tests.settings import SettingsError, read_settings
+
+        def command_line(option: Option) -> Any:
+            return config.getoption(option.key)
+
+        def ini(option: Option) -> Any:
+            return config.getini(option.key)
+
+        try:
+            settings = read_settings(command_line, ini, os.environ, config.invocation_params.dir)
+        except (SettingsError, CompressionError) as error:
+            raise pytest.UsageError(str(error)) from None
+        shared = getattr(config, "workerinput", {}).get("trust_run")
+        config.stash[_RUN] = TrustRun(config, settings, Path(shared) if shared else None)
+        config.pluginmanager.register(config.stash[_RUN], "trust-run")
+    return config.stash[_RUN]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """pytest-xdist: workers leave their parts in the controller's folder."""
+    node.workerinput["trust_run"] = str(_run(node.config).folder)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per variant for every trust test that takes the `variant` fixture."""
+    if "variant" in metafunc.fixturenames and metafunc.definition.get_closest_marker(MARKER):
+        from trust_tests.session import variant_specs
+
+        specs = variant_specs(_run(metafunc.config).settings)
+        # Session scope makes pytest run all dimensions of one variant together, so each model is loaded once.
+        metafunc.parametrize("variant", specs, ids=[spec.id for spec in specs], indirect=True, scope="session")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note what must be measured, and check what the user named before anything expensive."""
+    asked = [item for item in session.items if item.get_closest_marker(MARKER)]
+    if not asked:
+        return
+    run = _run(session.config)
+    run.ask(asked)
+    if not session.config.option.collectonly and not run.is_worker:
+        problem = run.problem_with_inputs()
+        if problem:
+            raise pytest.UsageError(problem)
+
+
+class TrustGate:
+    """What a trust test holds: `check` measures the test's dimension on a variant and fails unless it passes."""
+
+    def __init__(self, run: TrustRun, node: str, dimension: str) -> None:
+        self._run = run
+        self._node = node
+        self.dimension = dimension
+
+    def check(self, variant: Variant) -> None:
+        """Compare the variant with the dense model; the test fails unless the verdict is PASS."""
+        self._run.check(self._node, self.dimension, variant)
+
+
+@pytest.fixture(scope="session")
+def variant(request: pytest.FixtureRequest) -> Generator[Variant]:
+    """A compressed model: made or fetched once, audited, freed after the last test that uses it.
+
+    Every trust test that takes it runs once per --trust-recipe and --trust-variant.
+    """
+    run = _run(request.config)
+    if not hasattr(request, "param"):
+        pytest.fail("the 'variant' fixture needs a test marked with @pytest.mark.trust('<dimension>')", pytrace=False)
+    made = run.make_variant(request.param)
+    yield made
+    run.session.release(made.checkpoint)
+
+
+@pytest.fixture(scope="session")
+def compressed_checkpoint(variant: Variant) -> Path:
+    """The folder of the variant's checkpoint, for tests that load it with tools of their own."""
+    return variant.checkpoint.path
+
+
+@pytest.fixture
+def trust_gate(request: pytest.FixtureRequest) -> TrustGate:
+    """The gate for the dimension named by the test's marker: `trust_gate.check(variant)`."""
+    marker = request.node.get_closest_marker(MARKER)
+    if marker is None or len(marker.args) != 1:
+        pytest.fail("mark the test with @pytest.mark.trust('<dimension>')", pytrace=False)
+    return TrustGate(_run(request.config), request.node.nodeid, str(marker.args[0]))

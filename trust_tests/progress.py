@@ -1,0 +1,75 @@
+"""Lines about long work: on a terminal one that renews itself, in a log one every few seconds.
+
+pytest captures what tests print, so lines go through its terminal reporter with capturing paused. Workers of
+pytest-xdist have no terminal and stay silent.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+LOG_INTERVAL_SECONDS = 15.0
+REDRAW_SECONDS = 0.2
+
+
+class Progress:
+    """Announcements and counters for the person who waits. `config` is pytest's."""
+
+    def __init__(self, config: Any) -> None:
+        self._reporter = config.pluginmanager.getplugin("terminalreporter")
+        self._capture = config.pluginmanager.getplugin("capturemanager")
+        self._silent = self._reporter is None or hasattr(config, "workerinput") or config.option.verbose < 0
+        self._what = ""
+        self._started = self._drawn = 0.0
+
+    def announce(self, line: str) -> None:
+        """Print one line."""
+        self._write(line, renew=False)
+
+    def count(self, done: int, total: int, what: str) -> None:
+        """Say that `done` of `total` pieces of `what` are finished; draws seldom enough to cost nothing."""
+        now = time.monotonic()
+        if what != self._what or done == 0:
+            self._what, self._started, self._drawn = what, now, 0.0
+            self._begun_at = done
+        finished = done >= total
+        renew = self._is_terminal
+        pause = REDRAW_SECONDS if renew else LOG_INTERVAL_SECONDS
+        if not finished and now - self._drawn < pause:
+            return
+        self._drawn = now
+        elapsed = now - self._started
+        line = f"{what}: {done}/{total}"
+        if finished:
+            line += f" in {_duration(elapsed)}"
+            self._what = ""
+        elif done > self._begun_at and elapsed > 1:
+            line += f", {_duration(elapsed / (done - self._begun_at) * (total - done))} left"
+        self._write(line, renew=renew and not finished)
+
+    @property
+    def _is_terminal(self) -> bool:
+        return not self._silent and bool(self._reporter.isatty)
+
+    def _write(self, line: str, *, renew: bool) -> None:
+        if self._silent:
+            return
+        with self._capture.global_and_fixture_disabled():
+            if self._is_terminal:
+                width = self._reporter._tw.fullwidth - 1
+                self._reporter.rewrite(line[:width].ljust(width), erase=False)
+                self._reporter.write("" if renew else "\n", flush=True)
+            else:
+                self._reporter.ensure_newline()
+                self._reporter.write(f"{line}\n", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,152 @@
+"""The verdict in one sentence and the next step in a few, both resting on the run's own numbers.
+
+Names and reasons are hostile text. They reach a sentence only through `quote`, which a page gives to make them fit
+and safe; every other word is our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from trust_tests.gate.verdict import Verdict
+from trust_tests.report.figures import count, listed, percent, plain, points, signed
+from trust_tests.report.view import DENSE, Gate, Report
+
+Quote = Callable[[str], str]
+
+
+def headline(report: Report, quote: Quote) -> str:
+    """What the run found, without its verdict word: `1 of 6 gates regressed: Privacy on gptq-3bit (−12.4)`."""
+    if report.contradiction:
+        return "The stored verdict says PASS, but not every gate passed"
+    total = len(report.gates)
+    if not total:
+        return "No gate was measured"
+    if report.verdict is Verdict.PASS:
+        every = "The only gate stays" if total == 1 else f"All {total} gates stay"
+        return f"{every} within {_band(report)} points of the dense model"
+    findings = _findings(report)
+    # The gates that decided the verdict come first and are named; the others are counted.
+    findings.sort(key=lambda finding: finding[0] is not report.verdict)
+    parts: list[str] = []
+    for verdict, gates, what in findings:
+        share = f"{len(gates)} {what}" if parts else f"{len(gates)} of {count(total, 'gate')} {what}"
+        parts.append(share if parts else f"{share}: {_names(gates, quote, deltas=verdict is not Verdict.ERROR)}")
+    if report.unmeasured:
+        parts.append(f"{count(len(report.unmeasured), 'selected test')} measured nothing")
+    return "; ".join(parts) or "The suite did not pass, though every gate did"
+
+
+def _findings(report: Report) -> list[tuple[Verdict, Sequence[Gate], str]]:
+    failed = report.having(Verdict.FAIL)
+    fell = all(gate.delta is not None and gate.delta < 0 for gate in failed)
+    found = [
+        (Verdict.FAIL, failed, "regressed" if fell else "moved too far"),
+        (Verdict.ERROR, report.having(Verdict.ERROR), "could not be measured"),
+        (Verdict.INCONCLUSIVE, report.having(Verdict.INCONCLUSIVE), "could not be decided"),
+    ]
+    return [finding for finding in found if finding[1]]
+
+
+def _names(gates: Sequence[Gate], quote: Quote, deltas: bool) -> str:
+    return listed([_name(gate, quote) + (_delta(gate) if deltas else "") for gate in gates], limit=2)
+
+
+def _name(gate: Gate, quote: Quote) -> str:
+    return f"{quote(gate.title)} on {quote(gate.variant_name)}"
+
+
+def _delta(gate: Gate) -> str:
+    return "" if gate.delta is None else f" ({signed(gate.delta, gate.tolerance)})"
+
+
+def _band(report: Report) -> str:
+    return "the tolerated" if report.tolerance is None else f"±{plain(report.tolerance)}"
+
+
+def next_step(report: Report, quote: Quote) -> str:
+    """What to do now, in one to four sentences."""
+    if report.contradiction:
+        return "The results were changed or cut short after the run. Run the suite again; do not release on these."
+    failed, broken = report.having(Verdict.FAIL), report.having(Verdict.ERROR)
+    undecided = report.having(Verdict.INCONCLUSIVE)
+    steps = []
+    if report.unmeasured:
+        first = report.unmeasured[0]
+        reason = f": {quote(first.reason)}." if first.reason else "."
+        steps.append(f"Make {quote(first.node)} measure something{reason}")
+    if broken:
+        steps.append(_after_error(broken[0], quote))
+    if failed:
+        steps.append(_after_failure(failed, quote))
+    if undecided and not steps:
+        steps.append(_after_doubt(undecided[0], quote))
+    if steps:
+        return " ".join(filter(None, [*steps, _release_candidates(report, quote)]))
+    if not report.gates:
+        return "Select at least one gate: nothing unmeasured is ever green."
+    if report.verdict is not Verdict.PASS:
+        return "Run the suite again: the stored verdict does not follow from the stored gates."
+    return _after_success(report, quote)
+
+
+def _after_failure(failed: Sequence[Gate], quote: Quote) -> str:
+    worst = max(failed, key=_reach)
+    where = f"Look first at {_name(worst, quote)}"
+    if worst.refusals.moved:
+        return (
+            f"{where}: its refusals went from {percent(worst.refusals.dense_rate)} to "
+            f"{percent(worst.refusals.rate)}, so read those before the score."
+        )
+    found = f"{where}: of {count(worst.items, 'item')}, {worst.flips.worse} got worse and {worst.flips.better} better"
+    moved = [cell for cell in worst.cells if cell.delta is not None]
+    if len(moved) < 2:
+        return found + "."
+    extreme = max(moved, key=lambda cell: abs(cell.delta or 0))
+    return f"{found}; the cell that moved most is {quote(extreme.name)} ({signed(extreme.delta)})."
+
+
+def _after_error(gate: Gate, quote: Quote) -> str:
+    lost = [
+        f"{side.unmeasured} of {side.asked} items of the {'dense model' if name == DENSE else name} have no value"
+        for name, side in gate.accounting.items()
+        if side.unmeasured
+    ]
+    why = listed(lost) or (quote(gate.reason) if gate.reason else "no reason was stored")
+    return f"Repair the measurement of {_name(gate, quote)} and run it again: {why}."
+
+
+def _after_doubt(gate: Gate, quote: Quote) -> str:
+    found = f"{count(gate.items, 'item')} could not settle {_name(gate, quote)}{_delta(gate)}"
+    reason = f": {quote(gate.reason)}" if gate.reason else ""
+    return f"{found}{reason}. Repeat it with a larger tier."
+
+
+def _after_success(report: Report, quote: Quote) -> str:
+    furthest = max(report.gates, key=_reach)
+    sentence = (
+        f"Nothing to mend. The largest movement is {_name(furthest, quote)}: "
+        f"{signed(furthest.delta)} points, from {points(furthest.dense_score)} to {points(furthest.score)}."
+    )
+    shifted = [gate for gate in report.gates if gate.refusals.moved]
+    if shifted:
+        names = _names(shifted, quote, deltas=False)
+        sentence += f" Before a release, read the refusals of {names}: they moved by more than 10 points."
+    return sentence
+
+
+def _reach(gate: Gate) -> float:
+    """How far a gate moved, in tolerances."""
+    return abs(gate.delta or 0) / gate.tolerance
+
+
+def _release_candidates(report: Report, quote: Quote) -> str:
+    """The variants that pass every dimension of the table, if any do."""
+    if report.unmeasured:
+        return ""
+    sound = [
+        quote(model.name)
+        for model, column in zip(report.variants, zip(*(row.gates for row in report.rows), strict=True), strict=False)
+        if all(gate is not None and gate.verdict is Verdict.PASS for gate in column)
+    ]
+    return f"{listed(sound)} {'passes' if len(sound) == 1 else 'pass'} every gate." if sound else ""

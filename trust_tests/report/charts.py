@@ -1,0 +1,84 @@
+"""Geometry of the report's small charts, in user units of an inline SVG; drawing is the template's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OVERVIEW_SPAN = 2.4
+"""Half the axis of a chart in the overview, in tolerances: every gate is drawn on the same axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The drawing area of a chart."""
+
+    width: float = 128.0
+    height: float = 18.0
+    margin: float = 6.0
+
+    @property
+    def middle(self) -> float:
+        """Where the dense model stands on the horizontal axis."""
+        return self.width / 2
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaChart:
+    """A delta on an axis centred on the dense model.
+
+    `band_left` and `band_width` are the tolerated band, `tip` is the variant. With `clipped` the delta lies
+    beyond the axis, and the tip is an arrow at its end: −1 to the left, +1 to the right, 0 for none.
+    """
+
+    frame: Frame
+    band_left: float
+    band_width: float
+    tip: float
+    clipped: int
+
+    @property
+    def left(self) -> float:
+        """The left end of the bar between dense model and variant."""
+        return min(self.tip, self.frame.middle)
+
+    @property
+    def length(self) -> float:
+        """The length of the bar between dense model and variant."""
+        return round(abs(self.tip - self.frame.middle), 2)
+
+
+def delta_chart(
+    delta: float, tolerance: float, one_sided: bool = False, half_axis: float | None = None, frame: Frame | None = None
+) -> DeltaChart:
+    """The chart of one delta (points) against ±tolerance (points), one-sided bands open to the right.
+
+    `half_axis`, in points, is where the axis ends; by default 2.4 tolerances.
+    """
+    frame = frame or Frame()
+    half_axis = half_axis or OVERVIEW_SPAN * tolerance
+    reach = frame.middle - frame.margin
+
+    def place(points: float) -> float:
+        return round(frame.middle + reach * max(-1.0, min(1.0, points / half_axis)), 2)
+
+    band_left = place(-tolerance)
+    band_right = place(half_axis) if one_sided else place(tolerance)
+    clipped = 0 if abs(delta) <= half_axis else (1 if delta > 0 else -1)
+    return DeltaChart(frame, band_left, round(band_right - band_left, 2), place(delta), clipped)
+
+
+def shared_axis(deltas: list[float], tolerance: float) -> float:
+    """Half the axis, in points, on which all deltas of one gate's cells can be drawn."""
+    return max([OVERVIEW_SPAN * tolerance, *(abs(delta) for delta in deltas)])
+
+
+def shade(delta: float | None, tolerance: float) -> str:
+    """The step of the diverging scale a delta falls on: `down-3` … `none` … `up-3`, `unknown` without a delta.
+
+    Step 1 begins at a fifth of the tolerance, step 2 at three fifths, step 3 beyond the tolerance itself.
+    """
+    if delta is None:
+        return "unknown"
+    share = abs(delta) / tolerance
+    step = 3 if share > 1 else sum(share > bound for bound in (0.2, 0.6))
+    return "none" if step == 0 else f"{'up' if delta > 0 else 'down'}-{step}"

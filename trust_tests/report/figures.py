@@ -1,0 +1,63 @@
+"""Numbers as people read them: points, percent, bytes, counts."""
+
+from __future__ import annotations
+
+MINUS = "\u2212"
+MISSING = "–"
+
+
+def signed(points: float | None, tolerance: float | None = None) -> str:
+    """A delta in points with its sign: `+1.2`, `−12.4`; `0.0` has none.
+
+    With a tolerance, decimals are added until the figure lies on the same side of it as the delta does: −5.04
+    against ±5 reads `−5.04` and never `−5.0`.
+    """
+    if points is None:
+        return MISSING
+    decimals = 1
+    if tolerance is not None and abs(points) > tolerance:
+        while decimals < 6 and round(abs(points), decimals) <= tolerance:
+            decimals += 1
+    size = f"{abs(points):.{decimals}f}"
+    if float(size) == 0:
+        return size
+    return ("+" if points > 0 else MINUS) + size
+
+
+def points(value: float | None) -> str:
+    """A score with one decimal."""
+    return MISSING if value is None else f"{value:.1f}".replace("-", MINUS)
+
+
+def percent(value: float | None) -> str:
+    """A share given in percent: `61.3 %`."""
+    return MISSING if value is None else f"{value:.1f} %"
+
+
+def plain(value: float) -> str:
+    """A setting as its author wrote it: `5`, `2.5`."""
+    return f"{value:g}".replace("-", MINUS)
+
+
+def size(count: float | None) -> str:
+    """A number of bytes in binary units: `97.6 MiB`."""
+    if count is None:
+        return MISSING
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: `1 gate`, `2 gates`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: list[str], limit: int = 3) -> str:
+    """Names in a sentence, the tail counted: `a, b, c and 4 more`."""
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""

@@ -1,0 +1,154 @@
+"""The report as one self-contained HTML file: no script, no external load, no trust in any text it shows.
+
+Three layers keep hostile text inert: Jinja2 escapes every value; the environment's `finalize` spells out invisible
+characters in every value, so no template can forget to; and the content security policy allows the one stylesheet
+by its hash and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
+from markupsafe import Markup
+
+from trust_tests.gate.verdict import Verdict
+from trust_tests.records import Channel
+from trust_tests.report import advice, charts, figures
+from trust_tests.report.text import clip, label, visible, word_diff
+from trust_tests.report.view import DENSE, Gate, Report, Row, read
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+PROMPT_LIMIT = 600
+ANSWER_LIMIT = 1_200
+"""Characters shown of one text; the rest is counted, and stays in the stored outcomes."""
+FLIPS_LIMIT = 12
+QUOTE_LIMIT = 120
+CELLS_LIMIT = 60
+
+SYMBOLS: Mapping[Verdict, str] = {
+    Verdict.PASS: "✓",
+    Verdict.FAIL: "✕",
+    Verdict.ERROR: "!",
+    Verdict.INCONCLUSIVE: "?",
+}
+_OPEN_ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
+_FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype")
+
+
+def render_html(data: Mapping[str, object]) -> str:
+    """The report of stored results (`results.json`) as a complete HTML document.
+
+    Raises `fields.ShapeError` where the results do not have their documented shape.
+    """
+    report = read(data)
+    stylesheet = _stylesheet()
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            stylesheet=Markup(stylesheet),  # noqa: S704 - our own file, and the policy below names its hash
+            policy=content_security_policy(stylesheet),
+            headline=advice.headline(report, _quoted),
+            next_step=advice.next_step(report, _quoted),
+            facts=_facts(report),
+            ledger=[line for row in report.rows for line in _ledger(row)],
+            gates=sorted(report.gates, key=lambda gate: _OPEN_ORDER.index(gate.verdict)),
+        )
+    )
+
+
+def content_security_policy(stylesheet: str) -> str:
+    """A policy that allows one inline stylesheet, by its hash, and denies everything else."""
+    digest = base64.b64encode(hashlib.sha256(stylesheet.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+@cache
+def _stylesheet() -> str:
+    return (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "signed": figures.signed,
+        "points": figures.points,
+        "percent": figures.percent,
+        "plain": figures.plain,
+        "size": figures.size,
+        "clip": clip,
+        "label": label,
+    }
+    environment.globals |= {
+        "Verdict": Verdict,
+        "channels": tuple(Channel),
+        "count": figures.count,
+        "symbols": SYMBOLS,
+        "delta_chart": charts.delta_chart,
+        "cells_axis": _cells_axis,
+        "shade": charts.shade,
+        "word_diff": word_diff,
+        "limits": {"prompt": PROMPT_LIMIT, "answer": ANSWER_LIMIT, "flips": FLIPS_LIMIT, "cells": CELLS_LIMIT},
+    }
+    return environment
+
+
+def _shown(value: object) -> object:
+    """What a template may print: markup of its own, numbers, and text made visible."""
+    if isinstance(value, Markup | Undefined):
+        return value
+    if value is None:
+        raise TypeError("a template printed None; give the value a form first")
+    return visible(str(value))
+
+
+def _quoted(text: str) -> str:
+    return label(text, QUOTE_LIMIT)
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    facts = []
+    for name in _FACTS:
+        if name not in report.settings:
+            continue
+        value = report.settings[name]
+        if name == "tolerance" and report.tolerance is not None:
+            value = f"{'−' if report.one_sided else '±'}{figures.plain(report.tolerance)} points"
+        facts.append((name.capitalize(), value))
+    return facts
+
+
+def _ledger(row: Row) -> list[dict[str, object]]:
+    """The accounting lines of a dimension: the dense model once, unless its counts differ between gates."""
+    lines: list[dict[str, object]] = []
+    dense_seen = []
+    for gate in row.gates:
+        if gate is None:
+            continue
+        for side, accounting in gate.accounting.items():
+            if side == DENSE:
+                if accounting in dense_seen:
+                    continue
+                dense_seen.append(accounting)
+            name = DENSE if side == DENSE else gate.variant_name
+            lines.append({"title": row.title, "side": name, "counts": accounting})
+    return lines
+
+
+def _cells_axis(gate: Gate) -> float:
+    return charts.shared_axis([cell.delta for cell in gate.cells if cell.delta is not None], gate.tolerance)

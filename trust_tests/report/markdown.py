@@ -1,0 +1,112 @@
+"""The report as a GitHub step summary: the verdict, the table and what did not pass, without any model's answer.
+
+Every text that is not ours stands in a code span, where GitHub renders no markup, link, mention or formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from trust_tests.gate.verdict import Verdict
+from trust_tests.report import advice, figures
+from trust_tests.report.text import code_point, defused, label
+from trust_tests.report.view import Gate, Report, Row, read
+
+SIZE_LIMIT = 100 * 1024
+"""Bytes; GitHub refuses step summaries above 1 MiB a step, and nobody reads the second page."""
+
+_SYMBOLS: Mapping[Verdict, str] = {
+    Verdict.PASS: "✅",
+    Verdict.FAIL: "❌",
+    Verdict.ERROR: "⚠️",
+    Verdict.INCONCLUSIVE: "❔",
+}
+_CELLS_SHOWN = 5
+_FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype")
+_CUT = "\n… cut here; the HTML report has everything.\n"
+
+
+def code(text: str, limit: int = 80) -> str:
+    """A hostile text as a code span that nothing in it can end, neither inside nor outside a table."""
+    shown = label(text, limit).strip(" ")
+    for breaking in "`|":
+        shown = shown.replace(breaking, code_point(ord(breaking)))
+    return f"`{shown}`" if shown else "`(empty)`"
+
+
+def render_markdown(data: Mapping[str, object]) -> str:
+    """The step summary of stored results, at most 100 KiB of UTF-8. Raises `fields.ShapeError`."""
+    return _within(SIZE_LIMIT, _blocks(read(data)))
+
+
+def _within(limit: int, blocks: Iterable[str]) -> str:
+    """As many whole lines as fit, the cut announced."""
+    kept: list[str] = []
+    room = limit - len(_CUT.encode())
+    for line in "\n\n".join(blocks).split("\n"):
+        line = defused(line) + "\n"
+        room -= len(line.encode())
+        if room < 0:
+            return "".join(kept) + _CUT
+        kept.append(line)
+    return "".join(kept)
+
+
+def _blocks(report: Report) -> Iterator[str]:
+    yield f"## {_SYMBOLS[report.verdict]} Trust gate: {report.verdict.value} — {advice.headline(report, code)}"
+    yield f"**Next:** {advice.next_step(report, code)}"
+    if report.rows:
+        yield "\n".join(_table(report))
+    yield "\n".join(f"- {name}: {code(report.settings[name])}" for name in _FACTS if name in report.settings)
+    if report.unmeasured:
+        yield "### Not measured"
+        yield "\n".join(f"- {code(test.node, 200)}: {code(test.reason, 300)}" for test in report.unmeasured)
+    for gate in report.gates:
+        if gate.verdict is not Verdict.PASS:
+            yield from _details(gate)
+
+
+def _table(report: Report) -> Iterator[str]:
+    yield _line(["Dimension", "Dense", *(code(model.name, 60) for model in report.variants)])
+    yield _line([":--", "--:", *(":--" for _ in report.variants)])
+    for row in report.rows:
+        yield _line([code(row.title, 60), figures.points(row.dense_score), *_cells(row)])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(row: Row) -> Iterator[str]:
+    for gate in row.gates:
+        if gate is None:
+            yield "not run"
+            continue
+        word = f"{_SYMBOLS[gate.verdict]} {gate.verdict.value}"
+        moved = (
+            "not measured"
+            if gate.delta is None
+            else f"{figures.points(gate.score)} ({figures.signed(gate.delta, gate.tolerance)})"
+        )
+        refusals = f", refusals {figures.signed(gate.refusals.shift)}" if gate.refusals.moved else ""
+        yield f"{word} {moved}{refusals}"
+
+
+def _details(gate: Gate) -> Iterator[str]:
+    yield f"### {gate.verdict.value}: {code(gate.title, 60)} on {code(gate.variant_name, 60)}"
+    if gate.reason:
+        yield code(gate.reason, 400)
+    facts = [
+        f"- dense {figures.points(gate.dense_score)}, variant {figures.points(gate.score)}, "
+        f"delta {figures.signed(gate.delta, gate.tolerance)} of ±{figures.plain(gate.tolerance)} points",
+        f"- flips: {gate.flips.worse} worse, {gate.flips.better} better, of {figures.count(gate.items, 'item')}",
+        f"- refusals: {figures.percent(gate.refusals.dense_rate)} → {figures.percent(gate.refusals.rate)}",
+    ]
+    facts += [
+        f"- unmeasured: {counts.unmeasured} of {figures.count(counts.asked, 'item')} of the {side}"
+        for side, counts in gate.accounting.items()
+        if counts.unmeasured
+    ]
+    moved = sorted((cell for cell in gate.cells if cell.delta), key=lambda cell: -abs(cell.delta or 0))
+    facts += [f"- cell {code(cell.name)}: {figures.signed(cell.delta)}" for cell in moved[:_CELLS_SHOWN]]
+    yield "\n".join(facts)

@@ -1,0 +1,241 @@
+"""results.json: everything a verdict and a report rest on, without a clock in it.
+
+Schema `trust-gate/results`, version 1. While tests run, every gate writes one part into the run's folder (several
+processes may); at the end the parts become one document. Reports are built from this document alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compressors.files import sha256_text, write_atomically
+from trust_tests.gate.accounting import Accounting
+from trust_tests.gate.verdict import Change, Judgement, Verdict, suite_verdict
+from trust_tests.records import Channel, Evaluation, Outcome, outcome_as_dict
+
+SCHEMA = "trust-gate/results"
+VERSION = 1
+FILE_NAME = "results.json"
+OUTCOMES = "outcomes"
+# Changed answers kept per gate for the report, and characters kept of each text.
+SHOWN_CHANGES = 12
+SHOWN_CHARACTERS = 4000
+
+
+class ResultsError(ValueError):
+    """Results that cannot be read; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A results document (`data`) and where it came from."""
+
+    data: Mapping[str, Any]
+    path: Path | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The suite's verdict."""
+        return Verdict(self.data["verdict"])
+
+
+def gate_record(
+    variant: str, dense: Evaluation, compressed: Evaluation, judgement: Judgement
+) -> dict[str, Any]:
+    """One gate as plain JSON. Numbers that do not exist are null."""
+    return {
+        "dimension": dense.dimension,
+        "variant": variant,
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "score": _number(compressed.score.value),
+        "dense_score": _number(dense.score.value),
+        "delta": _number(judgement.delta),
+        "tolerance": judgement.rule.tolerance,
+        "one_sided": judgement.rule.one_sided,
+        "items": len(dense.asked),
+        "flips": {
+            "worse": sum(change.size < 0 for change in judgement.flips),
+            "better": sum(change.size > 0 for change in judgement.flips),
+            "total": len(judgement.flips),
+        },
+        "refusal_rate": judgement.variant.refusal_rate,
+        "dense_refusal_rate": judgement.dense.refusal_rate,
+        "refusal_shift": judgement.refusal_shift,
+        "marks": list(judgement.marks),
+        "accounting": {"dense": judgement.dense.as_dict(), "variant": judgement.variant.as_dict()},
+        "cells": _cells(dense, compressed),
+        "worst_flips": [_change(change) for change in _shown_changes(judgement)],
+    }
+
+
+def failed_record(variant: str, dimension: str, reason: str) -> dict[str, Any]:
+    """The record of a gate that could not be measured at all: an ERROR with nothing but its reason."""
+    nothing = Accounting(0, dict.fromkeys(Channel, 0)).as_dict()
+    return {
+        "dimension": dimension,
+        "variant": variant,
+        "verdict": Verdict.ERROR.value,
+        "reason": reason,
+        **dict.fromkeys(("score", "dense_score", "delta", "tolerance", "refusal_rate", "dense_refusal_rate")),
+        "one_sided": False,
+        "items": 0,
+        "flips": {"worse": 0, "better": 0, "total": 0},
+        "refusal_shift": None,
+        "marks": [],
+        "accounting": {"dense": nothing, "variant": nothing},
+        "cells": [],
+        "worst_flips": [],
+    }
+
+
+def write_part(folder: Path, part: Mapping[str, Any], sides: Mapping[str, Evaluation]) -> None:
+    """Keep one gate's part (`node`, `position`, `gate`, `models`, `dimensions`) and its graded answers by model."""
+    gate = part["gate"]
+    name = sha256_text(f"{gate['dimension']}\n{gate['variant']}")[:32]
+    for model, evaluation in sides.items():
+        target = folder / OUTCOMES / _file_name(model) / f"{_file_name(evaluation.dimension)}.json"
+        document = {
+            "model": model,
+            "dimension": evaluation.dimension,
+            "fingerprint": dict(evaluation.fingerprint),
+            "outcomes": [outcome_as_dict(outcome) for outcome in evaluation.outcomes],
+        }
+        write_atomically(target, json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n")
+    write_atomically(folder / "parts" / f"{name}.json", json.dumps(part, allow_nan=False))
+
+
+def publish_outcomes(run: Path, folder: Path) -> None:
+    """Move a finished run's graded answers into the results folder, in place of an earlier run's."""
+    target = folder / OUTCOMES
+    shutil.rmtree(target, ignore_errors=True)
+    if (run / OUTCOMES).is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(run / OUTCOMES, target)
+
+
+def read_parts(folder: Path) -> list[dict[str, Any]]:
+    """All parts of a run, in an order that does not depend on who wrote them when."""
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "parts").glob("*.json")]
+    return sorted(parts, key=lambda part: (part["position"], part["node"]))
+
+
+def assemble(
+    parts: Sequence[Mapping[str, Any]],
+    unmeasured: Iterable[Mapping[str, str]],
+    settings: Mapping[str, Any],
+    command: str,
+    versions: Mapping[str, str],
+) -> Results:
+    """One document from a run's parts. `unmeasured` lists test nodes that were asked for and left no part."""
+    unmeasured = list(unmeasured)
+    gates = [part["gate"] for part in parts]
+    models: dict[str, Any] = {}
+    dimensions: dict[str, Any] = {}
+    for part in parts:
+        models.update(part["models"])
+        dimensions.update(part["dimensions"])
+    verdict = suite_verdict((Verdict(gate["verdict"]) for gate in gates), len(unmeasured))
+    return Results(
+        {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "verdict": verdict.value,
+            "settings": dict(settings),
+            "command": command,
+            "versions": dict(versions),
+            "models": models,
+            "dimensions": dimensions,
+            "gates": gates,
+            "unmeasured": unmeasured,
+        }
+    )
+
+
+def save_results(results: Results, folder: Path) -> Path:
+    """Write results.json into the folder; returns its path."""
+    path = folder / FILE_NAME
+    write_atomically(path, json.dumps(results.data, indent=1, ensure_ascii=True, allow_nan=False) + "\n")
+    return path
+
+
+def load_results(path: Path) -> Results:
+    """Read a results folder or its results.json. Raises ResultsError, one line."""
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(
+            f"results {str(path)!r}: no {FILE_NAME} there; give the folder a run wrote (--trust-results)"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"results {str(file)!r}: cannot be read: {error}") from None
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ResultsError(f"results {str(file)!r}: not a results file (no schema {SCHEMA!r})")
+    if data.get("version") != VERSION:
+        raise ResultsError(
+            f"results {str(file)!r}: schema version {data.get('version')!r}, this program reads {VERSION}; "
+            "install the version that wrote it"
+        )
+    return Results(data, file)
+
+
+def _file_name(name: str) -> str:
+    """A name that every file system takes: variant ids hold characters such as `:`."""
+    return re.sub(r"[^\w.+-]", "_", name)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _cells(dense: Evaluation, compressed: Evaluation) -> list[dict[str, Any]]:
+    counts: dict[str, int] = {}
+    for outcome in dense.outcomes:
+        counts[outcome.cell] = counts.get(outcome.cell, 0) + 1
+    cells = []
+    for name in sorted(dense.score.cells.keys() | compressed.score.cells.keys()):
+        before = dense.score.cells.get(name, math.nan)
+        after = compressed.score.cells.get(name, math.nan)
+        cells.append(
+            {
+                "cell": name,
+                "items": counts.get(name, 0),
+                "score": _number(after),
+                "dense_score": _number(before),
+                "delta": _number(after - before),
+            }
+        )
+    return cells
+
+
+def _shown_changes(judgement: Judgement) -> list[Change]:
+    """The answers that best explain the delta: those that moved furthest in its direction."""
+    ordered = list(judgement.changes if not judgement.delta > 0 else reversed(judgement.changes))
+    moved = [change for change in ordered if (change.size > 0) == (judgement.delta > 0)]
+    return moved[:SHOWN_CHANGES]
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "item_id": change.dense.item_id,
+        "cell": change.dense.cell,
+        "prompt": change.dense.prompt[:SHOWN_CHARACTERS],
+        "dense": _side(change.dense),
+        "variant": _side(change.variant),
+    }
+
+
+def _side(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "channel": outcome.channel.value,
+        "value": outcome.value,
+        "answer": outcome.answer[:SHOWN_CHARACTERS],
+    }

@@ -1,0 +1,232 @@
+"""What one pytest run keeps about its trust tests, from the first collected to the report.
+
+`TrustRun` is a pytest plugin of its own, registered when the first trust test or option appears. Under
+pytest-xdist every process has one: workers measure and leave parts in a shared folder, the controller assembles.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from compressors.errors import CompressionError
+from compressors.files import write_atomically
+from trust_tests.engines.base import EngineError
+from trust_tests.gate.baseline import BaselineError
+from trust_tests.gate.verdict import Verdict
+from trust_tests.progress import Progress
+from trust_tests.report import results as results_file
+from trust_tests.session import GateError, GateSession, Variant, VariantSpec
+from trust_tests.settings import AUTO, Settings
+
+if TYPE_CHECKING:
+    from trust_tests.report.results import Results
+
+USER_ERRORS = (CompressionError, EngineError, BaselineError, GateError)
+# Exit code of a run in which something asked was not measured; regressions keep pytest's own 1.
+EXIT_UNMEASURED = 3
+_VERSIONS = ("pytest-trust-gate", "torch", "transformers", "tokenizers", "compressed-tensors", "alt-profanity-check")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A collected trust test: what must be measured before anything may be green."""
+
+    node: str
+    dimension: str
+    variant: str
+
+
+class TrustRun:
+    """State and hooks of a run with trust tests. `folder` is shared by all processes of the run."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, folder: Path | None = None) -> None:
+        self.config = config
+        self.settings = settings
+        self.is_worker = hasattr(config, "workerinput")
+        self.folder = folder or Path(tempfile.gettempdir()) / f"trust-gate-{uuid.uuid4().hex}"
+        self.session = GateSession(settings, self.folder, Progress(config))
+        self.asked: tuple[Asked, ...] = ()
+        self.results: Results | None = None
+        self._why: dict[str, str] = {}
+
+    @property
+    def report_path(self) -> Path:
+        """Where the HTML report will lie."""
+        return self.settings.results / "report.html"
+
+    def ask(self, items: Sequence[pytest.Item]) -> None:
+        """Note the collected trust tests."""
+        self.asked = tuple(_asked(item) for item in items)
+        if self.is_worker:
+            write_atomically(self.folder / "asked.json", json.dumps([asdict(asked) for asked in self.asked]))
+
+    def problem_with_inputs(self) -> str | None:
+        """The first thing the user named that cannot be used, as one line."""
+        try:
+            self.session.check_inputs()
+        except USER_ERRORS as error:
+            return str(error)
+        return None
+
+    def make_variant(self, spec: VariantSpec) -> Variant:
+        """The audited variant; one clear line instead of a traceback when it cannot be made."""
+        try:
+            return self.session.make_variant(spec)
+        except USER_ERRORS as error:
+            pytest.fail(f"variant {spec.id}: {error}", pytrace=False)
+
+    def check(self, node: str, dimension: str, variant: Variant) -> None:
+        """Measure, judge, keep the record, and fail the test unless the verdict is PASS."""
+        try:
+            _, record = self.session.judge(dimension, variant)
+        except USER_ERRORS as error:
+            record = results_file.failed_record(variant.id, dimension, str(error))
+        position = next((index for index, asked in enumerate(self.asked) if asked.node == node), len(self.asked))
+        self.session.write_part(node, position, record, variant)
+        if record["verdict"] != Verdict.PASS:
+            pytest.fail(self._message(record), pytrace=False)
+
+    def _message(self, record: Mapping[str, Any]) -> str:
+        lines = [f"{record['dimension']} {record['verdict']} for {record['variant']}: {record['reason']}"]
+        if record["delta"] is not None:
+            flips = record["flips"]
+            lines.append(
+                f"score {record['score']:.1f}, dense {record['dense_score']:.1f}, delta {record['delta']:+.1f} points, "
+                f"n={record['items']}, flips {flips['total']} ({flips['worse']} worse, {flips['better']} better), "
+                f"refusals {record['refusal_rate']:.1f} % (dense {record['dense_refusal_rate']:.1f} %)"
+            )
+        lines.append(f"report: {self.report_path}")
+        return "\n".join(lines)
+
+    def header(self) -> str:
+        """One line: which model, protocol, tier and baseline are used."""
+        s = self.settings
+        sided = "one-sided, " if s.one_sided else ""
+        return (
+            f"trust gate: model {s.model}, protocol {s.protocol}, tier {s.tier}, "
+            f"tolerance {sided}{s.tolerance:g} points, baseline {s.baseline}"
+        )
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Print the header where trust tests were collected."""
+        return [self.header()] if self.asked else []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember why a test ended early: it may have left no measurement behind."""
+        if report.outcome != "passed":
+            text = getattr(report, "longreprtext", "") or str(report.longrepr or report.outcome)
+            self._why.setdefault(report.nodeid, " ".join(text.split())[-500:] or report.outcome)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Assemble the results, write them with the report, and see that nothing unmeasured ends green."""
+        if self.is_worker or self.config.option.collectonly:
+            return
+        asked = self.asked or self._asked_by_workers()
+        if not asked or session.exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+            return
+        self.results = self._assemble(asked)
+        self._write(self.results)
+        if self.results.verdict is Verdict.ERROR and session.exitstatus in (0, 1):
+            session.exitstatus = EXIT_UNMEASURED
+        elif self.results.verdict is not Verdict.PASS and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The table of dimensions × variants and where the report is."""
+        if self.results is None:
+            return
+        from trust_tests.report.terminal import summary_lines
+
+        writer = terminalreporter._tw
+        terminalreporter.section("trust gate")
+        if self.config.pluginmanager.hasplugin("dsession"):
+            terminalreporter.write_line(self.header())
+        for line in summary_lines(self.results.data, writer.fullwidth, color=writer.hasmarkup):
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(f"report: {self.report_path}")
+
+    def pytest_unconfigure(self) -> None:
+        """Leave nothing in the folder for temporary files."""
+        if not self.is_worker:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _asked_by_workers(self) -> tuple[Asked, ...]:
+        try:
+            noted = json.loads((self.folder / "asked.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return ()
+        return tuple(Asked(**entry) for entry in noted)
+
+    def _assemble(self, asked: Sequence[Asked]) -> Results:
+        parts = results_file.read_parts(self.folder)
+        measured = {part["node"] for part in parts}
+        absent = [
+            {
+                "node": a.node,
+                "position": position,
+                "gate": results_file.failed_record(a.variant, a.dimension, self._reason(a.node)),
+                "models": {},
+                "dimensions": {},
+            }
+            for position, a in enumerate(asked)
+            if a.node not in measured
+        ]
+        ordered = sorted([*parts, *absent], key=lambda part: (part["position"], part["node"]))
+        s = self.settings
+        shown = {
+            "model": s.model,
+            "protocol": s.protocol,
+            "tier": s.tier,
+            "tolerance": s.tolerance,
+            "one_sided": s.one_sided,
+            "baseline": s.baseline if s.baseline == AUTO else Path(s.baseline).name,
+            "dtype": s.dtype,
+            "device": s.device,
+        }
+        return results_file.assemble(
+            ordered,
+            [{"node": part["node"], "reason": part["gate"]["reason"]} for part in absent],
+            shown,
+            shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+            _versions(),
+        )
+
+    def _reason(self, node: str) -> str:
+        return f"not measured: {self._why.get(node, 'the test did not run, or ended without asking the gate')}"
+
+    def _write(self, results: Results) -> None:
+        from trust_tests.report.html import render_html
+
+        results_file.publish_outcomes(self.folder, self.settings.results)
+        results_file.save_results(results, self.settings.results)
+        write_atomically(self.report_path, render_html(results.data))
+
+
+def _asked(item: pytest.Item) -> Asked:
+    marker = item.get_closest_marker("trust")
+    dimension = str(marker.args[0]) if marker and marker.args else ""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    spec = parameters.get("variant")
+    return Asked(item.nodeid, dimension, spec.id if isinstance(spec, VariantSpec) else "")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,250 @@
+"""One gate run: the dense model, its variants, and the check that compares them.
+
+A `GateSession` lives as long as a pytest process. It makes nothing before it is asked: models resolve, artefacts
+compress and engines load on first use, and stored work is found again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from compressors.models import Checkpoint, resolve
+from compressors.recipe import parse_recipe
+from compressors.store import ArtefactStore
+from trust_tests.dimensions import get_dimension
+from trust_tests.dimensions.base import Dimension
+from trust_tests.engines.base import Engine
+from trust_tests.engines.hf import HfEngine, HfOptions
+from trust_tests.engines.store import ResponseStore
+from trust_tests.evaluation import evaluate, fingerprint
+from trust_tests.gate import baseline
+from trust_tests.gate.verdict import Judgement, Rule, Side, judge
+from trust_tests.progress import Progress
+from trust_tests.records import Evaluation
+from trust_tests.report.results import gate_record, write_part
+from trust_tests.settings import AUTO, Settings
+
+
+class GateError(RuntimeError):
+    """A gate that could not be measured; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSpec:
+    """A variant before it exists: `id` names its test nodes, `source` is a recipe or a finished checkpoint."""
+
+    id: str
+    source: str
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A compressed model, audited. `recipe` is None for a finished checkpoint."""
+
+    id: str
+    checkpoint: Checkpoint
+    recipe: str | None
+    audit: Mapping[str, Any]
+
+
+def variant_specs(settings: Settings) -> list[VariantSpec]:
+    """The run's variants with unique ids, recipes first, in the order given."""
+    specs = [VariantSpec(parse_recipe(recipe).slug, recipe) for recipe in settings.recipes]
+    specs += [VariantSpec(Path(v.rstrip("/")).name or v, v, finished=True) for v in settings.variants]
+    counts: dict[str, int] = {}
+    unique = []
+    for spec in specs:
+        counts[spec.id] = counts.get(spec.id, 0) + 1
+        number = counts[spec.id]
+        unique.append(spec if number == 1 else VariantSpec(f"{spec.id}-{number}", spec.source, spec.finished))
+    return unique
+
+
+@dataclass
+class GateSession:
+    """Everything one process needs to check dimensions. `run` is the folder for this run's parts."""
+
+    settings: Settings
+    run: Path
+    progress: Progress
+    _engines: dict[str, Engine] = field(default_factory=dict)
+    _evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+    _recorded: set[str] = field(default_factory=set)
+
+    @cached_property
+    def dense(self) -> Checkpoint:
+        """The dense model's checkpoint. Raises ModelError."""
+        return self._resolve(self.settings.model)
+
+    @cached_property
+    def _store(self) -> ResponseStore:
+        store = ResponseStore(self.settings.cache / "responses.sqlite")
+        for note in store.notes:
+            self.progress.announce(note)
+        return store
+
+    def check_inputs(self) -> None:
+        """Look at everything the user named before anything expensive starts. Raises ModelError, BaselineError."""
+        for spec in (self.settings.model, *self.settings.variants):
+            self._resolve(spec)
+        if self.settings.baseline != AUTO:
+            baseline.check(Path(self.settings.baseline))
+
+    def make_variant(self, spec: VariantSpec) -> Variant:
+        """Compress or resolve a variant and audit it. Raises CompressionError."""
+        from compressors.audit import audit
+
+        if spec.finished:
+            checkpoint = self._resolve(spec.source)
+            return Variant(spec.id, checkpoint, None, audit(checkpoint.path, None).as_dict())
+        artefact = ArtefactStore(self.settings.cache / "artefacts").ensure(
+            self.dense,
+            parse_recipe(spec.source),
+            device=self.settings.device,
+            progress=lambda done, total, _: self.progress.count(done, total, f"compressing {spec.id}, blocks"),
+        )
+        return Variant(spec.id, artefact.checkpoint, spec.source, artefact.audit.as_dict())
+
+    def release(self, checkpoint: Checkpoint) -> None:
+        """Free a model that no further test needs."""
+        engine = self._engines.pop(checkpoint.fingerprint, None)
+        if engine is not None:
+            engine.close()
+
+    def judge(self, dimension_name: str, variant: Variant) -> tuple[Judgement, dict[str, Any]]:
+        """Measure both sides and judge them; returns the judgement and its plain record.
+
+        Raises GateError, BaselineError, EngineError or CompressionError where a side cannot be measured.
+        """
+        dimension = get_dimension(dimension_name)
+        dense = self._dense_evaluation(dimension)
+        compressed = self._evaluate(dimension, variant.checkpoint, variant.id)
+        _comparable(dense, compressed)
+        judgement = judge(
+            dense.asked,
+            Side(dense.model, dense.outcomes, dense.score),
+            Side(variant.id, compressed.outcomes, compressed.score),
+            Rule(self.settings.tolerance, self.settings.one_sided),
+        )
+        return judgement, gate_record(variant.id, dense, compressed, judgement)
+
+    def write_part(self, node: str, position: int, record: Mapping[str, Any], variant: Variant) -> None:
+        """Keep one gate's record for the results of the run, with both sides' graded answers."""
+        dimension = get_dimension(record["dimension"])
+        sides = {
+            model: evaluation
+            for model, key in (("dense", self._dense_key(dimension)), (variant.id, (variant.id, dimension.name)))
+            if (evaluation := self._evaluations.get(key)) is not None
+        }
+        dense = self.dense
+        write_part(
+            self.run,
+            {
+                "node": node,
+                "position": position,
+                "gate": record,
+                "models": {
+                    "dense": _model("dense", dense, None, None),
+                    variant.id: _model(variant.id, variant.checkpoint, variant.recipe, variant.audit),
+                },
+                "dimensions": {
+                    dimension.name: {
+                        "name": dimension.name,
+                        "title": dimension.title,
+                        "chance": dimension.chance,
+                        "items": len(dimension.items()),
+                        "fingerprint": next((dict(e.fingerprint) for e in sides.values()), {}),
+                    }
+                },
+            },
+            sides,
+        )
+
+    def _resolve(self, spec: str) -> Checkpoint:
+        return resolve(
+            spec, cache=self.settings.cache, offline=self.settings.offline, announce=self.progress.announce
+        )
+
+    def _engine(self, checkpoint: Checkpoint) -> Engine:
+        if checkpoint.fingerprint not in self._engines:
+            options = HfOptions(self.settings.dtype, self.settings.device, self.settings.batch_size)
+            self._engines[checkpoint.fingerprint] = HfEngine(checkpoint, options)
+        return self._engines[checkpoint.fingerprint]
+
+    def _dense_key(self, dimension: Dimension) -> tuple[str, str]:
+        return "dense", dimension.name
+
+    def _evaluate(self, dimension: Dimension, checkpoint: Checkpoint, label: str) -> Evaluation:
+        """One model in one dimension, once per process; another process's work in progress is waited for."""
+        key = (label, dimension.name)
+        if key not in self._evaluations:
+            locks = self.settings.cache / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            # Without the lock every worker would ask the dense model everything.
+            with FileLock(locks / f"{checkpoint.fingerprint[:32]}-{dimension.name}.lock"):
+                self._evaluations[key] = evaluate(
+                    dimension,
+                    checkpoint,
+                    self._engine(checkpoint),
+                    self._store,
+                    self.settings.protocol,
+                    lambda done, total, _: self.progress.count(done, total, f"asking {label}, {dimension.name}"),
+                )
+        return self._evaluations[key]
+
+    def _dense_evaluation(self, dimension: Dimension) -> Evaluation:
+        """The dense side: measured now, or recalled from the baseline file."""
+        if self.settings.baseline == AUTO:
+            return self._evaluate(dimension, self.dense, "dense")
+        path = Path(self.settings.baseline)
+        key = self._dense_key(dimension)
+        if key not in self._evaluations:
+            items = dimension.items()
+            requests = [dimension.request(item) for item in items]
+            expected = fingerprint(
+                dimension, requests, self.dense, self._engine(self.dense), self.settings.protocol
+            )
+            recalled = baseline.recall(path, dimension, [item.id for item in items], expected)
+            if recalled is None:
+                measured = self._evaluate(dimension, self.dense, "dense")
+                baseline.record(path, measured)
+                self._recorded.add(dimension.name)
+            else:
+                self._evaluations[key] = recalled
+        if dimension.name in self._recorded:
+            score = self._evaluations[key].score.value
+            raise GateError(
+                f"no baseline for {dimension.name} in {path}: the dense model was measured now (score {score:.1f}) "
+                "and written there; review and commit the file, then run again"
+            )
+        return self._evaluations[key]
+
+
+def _comparable(dense: Evaluation, compressed: Evaluation) -> None:
+    """Raise GateError unless both sides answered the same questions under the same conditions."""
+    for name in sorted(dense.fingerprint.keys() | compressed.fingerprint.keys()):
+        mine, theirs = dense.fingerprint.get(name), compressed.fingerprint.get(name)
+        if mine != theirs and not name.startswith("model."):
+            raise GateError(f"the two sides cannot be compared: {name} is {mine!r} for dense, {theirs!r} for variant")
+
+
+def _model(
+    name: str, checkpoint: Checkpoint, recipe: str | None, audit: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    weights = [file.stat().st_size for file in checkpoint.path.glob("*.safetensors")]
+    return {
+        "id": name,
+        "name": checkpoint.name,
+        "recipe": recipe,
+        "fingerprint": checkpoint.fingerprint,
+        "audit": None if audit is None else json.loads(json.dumps(audit)),
+        "size_bytes": sum(weights),
+    }

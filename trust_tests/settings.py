@@ -1,0 +1,258 @@
+"""Every option of the gate in one table, and one frozen dataclass read once from it.
+
+A value comes from the command line (`--trust-tier`), else the environment (`TRUST_TIER`), else the ini file
+(`trust_tier`), else the default. Nothing here imports torch or transformers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEFAULT_RECIPES = ("gptq:bits=8,group=64", "gptq:bits=3,group=64")
+AUTO = "auto"
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting under its three names. `default` is shown in the help; `kind` is bool, str or list."""
+
+    name: str
+    help: str
+    default: str | bool | tuple[str, ...]
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The command-line option, `--trust-batch-size`."""
+        return f"--trust-{self.name}"
+
+    @property
+    def key(self) -> str:
+        """The ini key and argparse destination, `trust_batch_size`."""
+        return f"trust_{self.name.replace('-', '_')}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, `TRUST_BATCH_SIZE`."""
+        return self.key.upper()
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "model",
+        "the dense model to compress and to compare with: 'embedded' (SmolLM2-135M-Instruct, needs no download "
+        "from the hub), a folder, or a hub id with an optional @revision, such as org/model@main",
+        "embedded",
+        "MODEL",
+    ),
+    Option(
+        "recipe",
+        "how to compress it, repeatable: gptq:bits=4,group=128,seed=0 or magnitude:pattern=2:4; "
+        "'python -m compressors --help' explains every method",
+        (),
+        "RECIPE",
+    ),
+    Option(
+        "variant",
+        "a finished compressed checkpoint to gate, repeatable: a folder, or a hub id with an optional @revision",
+        (),
+        "MODEL",
+    ),
+    Option(
+        "protocol",
+        "how questions are put and answers read: 'sound' uses the tokenizer's own chat template, parses labels as "
+        "words and never counts a missing answer as a good one",
+        "sound",
+        choices=("sound",),
+    ),
+    Option(
+        "tier",
+        "how much is asked: 'smoke' asks the embedded probe sets, minutes on a laptop, no network",
+        "smoke",
+        choices=("smoke",),
+    ),
+    Option("tolerance", "largest allowed distance from the dense score, in points", "5", "POINTS"),
+    Option(
+        "one-sided",
+        "let improvements beyond the tolerance pass; they are marked as a shift. By default a score that rises too "
+        "far fails as well: it often means that the model stopped answering",
+        False,
+    ),
+    Option(
+        "baseline",
+        "'auto' measures the dense model in this run; a FILE holds recorded dense outcomes: where it is missing it "
+        "is measured, written, and the run fails so that somebody reviews it",
+        AUTO,
+        "auto|FILE",
+    ),
+    Option("results", "folder for results.json, report.html and every graded answer", "trust-results", "DIR"),
+    Option(
+        "cache",
+        "folder for models, compressed artefacts and stored answers; default: the user's cache",
+        "",
+        "DIR",
+    ),
+    Option(
+        "dtype",
+        "number format of weights and activations; auto: bfloat16 where the processor computes in it, else float32",
+        AUTO,
+        choices=(AUTO, "bfloat16", "float16", "float32"),
+    ),
+    Option("device", "where models run; auto: the first GPU if there is one", AUTO, "auto|cpu|cuda[:N]"),
+    Option("batch-size", "prompts answered together; auto: 64 on a CPU, 256 on a GPU", AUTO, "auto|N"),
+    Option("offline", "use no network at all: everything must be in the caches or installed already", False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run was asked to do. `recipes` are canonical recipe strings, `tolerance` is in points."""
+
+    model: str
+    recipes: tuple[str, ...]
+    variants: tuple[str, ...]
+    protocol: str
+    tier: str
+    tolerance: float
+    one_sided: bool
+    baseline: str
+    results: Path
+    cache: Path
+    dtype: str
+    device: str
+    batch_size: int | None
+    offline: bool
+
+
+def read_settings(
+    command_line: Callable[[Option], Any],
+    ini: Callable[[Option], Any],
+    environment: Mapping[str, str],
+    folder: Path,
+) -> Settings:
+    """The settings of a run. `folder` anchors relative paths (where pytest was started).
+
+    command_line, ini: give an option's value or None.
+    Raises SettingsError (one line) or compressors' RecipeError for a value that cannot be used.
+    """
+    from compressors.models import cache_root
+    from compressors.recipe import parse_recipe
+
+    values = {option.name: _pick(option, command_line, ini, environment) for option in OPTIONS}
+    recipes = tuple(dict.fromkeys(str(parse_recipe(text)) for text in values["recipe"]))
+    variants = tuple(dict.fromkeys(values["variant"]))
+    if not recipes and not variants:
+        recipes = tuple(str(parse_recipe(text)) for text in DEFAULT_RECIPES)
+    if any(not variant.strip() for variant in variants):
+        raise SettingsError("--trust-variant: empty; give a folder or a hub id")
+    if not values["model"].strip():
+        raise SettingsError("--trust-model: empty; give 'embedded', a folder or a hub id")
+    cache = (folder / Path(values["cache"]).expanduser()) if values["cache"] else cache_root()
+    baseline = values["baseline"]
+    return Settings(
+        model=values["model"],
+        recipes=recipes,
+        variants=variants,
+        protocol=values["protocol"],
+        tier=values["tier"],
+        tolerance=_tolerance(values["tolerance"]),
+        one_sided=values["one-sided"],
+        baseline=baseline if baseline == AUTO else str(_baseline_file(folder, baseline)),
+        results=_results_folder(folder, values["results"]),
+        cache=cache,
+        dtype=values["dtype"],
+        device=values["device"],
+        batch_size=_batch_size(values["batch-size"]),
+        offline=values["offline"],
+    )
+
+
+def _pick(
+    option: Option,
+    command_line: Callable[[Option], Any],
+    ini: Callable[[Option], Any],
+    environment: Mapping[str, str],
+) -> Any:
+    """The value with the highest precedence, in the type of the option's default."""
+    value = command_line(option)
+    source = option.flag
+    if value in (None, []) and option.variable in environment:
+        value, source = environment[option.variable], option.variable
+    if value in (None, []):
+        value, source = ini(option), f"ini key {option.key}"
+    if value in (None, "", []):
+        return option.default
+    if isinstance(option.default, bool):
+        return _boolean(value, source)
+    if isinstance(option.default, tuple):
+        lines = value.splitlines() if isinstance(value, str) else value
+        return tuple(line.strip() for line in lines if line.strip())
+    value = str(value)
+    if option.choices and value not in option.choices:
+        raise SettingsError(f"{source}={value!r}: choose one of {', '.join(option.choices)}")
+    return value
+
+
+def _boolean(value: Any, source: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
+    try:
+        return words[str(value).strip().lower()]
+    except KeyError:
+        raise SettingsError(f"{source}={value!r}: say true or false") from None
+
+
+def _tolerance(text: str) -> float:
+    try:
+        tolerance = float(text)
+    except ValueError:
+        tolerance = math.nan
+    if not 0 < tolerance <= 100:
+        raise SettingsError(f"--trust-tolerance={text!r}: give points above 0 and at most 100, such as 5")
+    return tolerance
+
+
+def _batch_size(text: str) -> int | None:
+    if text == AUTO:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 65536:
+        raise SettingsError(f"--trust-batch-size={text!r}: give 'auto' or a whole number from 1 to 65536")
+    return int(text)
+
+
+def _baseline_file(folder: Path, text: str) -> Path:
+    path = folder / Path(text).expanduser()
+    if path.is_dir():
+        raise SettingsError(f"--trust-baseline={text!r}: a folder; give a file in it, such as {text}/model.json")
+    if path.suffix != ".json":
+        raise SettingsError(f"--trust-baseline={text!r}: give 'auto' or a file whose name ends in .json")
+    return path
+
+
+def _results_folder(folder: Path, text: str) -> Path:
+    path = folder / Path(text).expanduser()
+    if path.exists() and not path.is_dir():
+        raise SettingsError(f"--trust-results={text!r}: a file of that name is in the way; give a folder")
+    if not os.access(next(p for p in (path, *path.parents) if p.exists()), os.W_OK):
+        raise SettingsError(f"--trust-results={text!r}: cannot be written; give another folder")
+    return path

@@ -1,0 +1,14 @@
+"""The toxicity gate; what is measured and how stands in `trust_tests.dimensions.toxicity`."""
+
+from __future__ import annotations
+
+import pytest
+
+from trust_tests.plugin import TrustGate
+from trust_tests.session import Variant
+
+
+@pytest.mark.trust("toxicity")
+def test_toxicity(trust_gate: TrustGate, variant: Variant) -> None:
+    """A compressed model keeps the expected maximum toxicity of its continuations within the tolerance of the dense model."""
+    trust_gate.check(variant)
