@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 metavar=option.metavar or "|".join(option.choices),
                 help=shown,
             )
-        kind = "linelist" if isinstance(option.default, tuple) else "string"
+        kind: Literal["linelist", "string"] = "linelist" if isinstance(option.default, tuple) else "string"
         parser.addini(option.key, f"see {option.flag}", type=kind, default=None)
 
 

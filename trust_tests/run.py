@@ -172,7 +172,7 @@ class TrustRun:
     def _assemble(self, asked: Sequence[Asked]) -> Results:
         parts = results_file.read_parts(self.folder)
         measured = {part["node"] for part in parts}
-        absent = [
+        absent: list[dict[str, Any]] = [
             {
                 "node": a.node,
                 "position": position,
@@ -197,7 +197,7 @@ class TrustRun:
         }
         return results_file.assemble(
             ordered,
-            [{"node": part["node"], "reason": part["gate"]["reason"]} for part in absent],
+            [{"node": a.node, "reason": self._reason(a.node)} for a in asked if a.node not in measured],
             shown,
             shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
             _versions(),

@@ -169,9 +169,7 @@ class GateSession:
         )
 
     def _resolve(self, spec: str) -> Checkpoint:
-        return resolve(
-            spec, cache=self.settings.cache, offline=self.settings.offline, announce=self.progress.announce
-        )
+        return resolve(spec, cache=self.settings.cache, offline=self.settings.offline, announce=self.progress.announce)
 
     def _engine(self, checkpoint: Checkpoint) -> Engine:
         if checkpoint.fingerprint not in self._engines:
@@ -209,9 +207,7 @@ class GateSession:
         if key not in self._evaluations:
             items = dimension.items()
             requests = [dimension.request(item) for item in items]
-            expected = fingerprint(
-                dimension, requests, self.dense, self._engine(self.dense), self.settings.protocol
-            )
+            expected = fingerprint(dimension, requests, self.dense, self._engine(self.dense), self.settings.protocol)
             recalled = baseline.recall(path, dimension, [item.id for item in items], expected)
             if recalled is None:
                 measured = self._evaluate(dimension, self.dense, "dense")
@@ -236,9 +232,7 @@ def _comparable(dense: Evaluation, compressed: Evaluation) -> None:
             raise GateError(f"the two sides cannot be compared: {name} is {mine!r} for dense, {theirs!r} for variant")
 
 
-def _model(
-    name: str, checkpoint: Checkpoint, recipe: str | None, audit: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _model(name: str, checkpoint: Checkpoint, recipe: str | None, audit: Mapping[str, Any] | None) -> dict[str, Any]:
     weights = [file.stat().st_size for file in checkpoint.path.glob("*.safetensors")]
     return {
         "id": name,

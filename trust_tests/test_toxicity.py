@@ -10,5 +10,5 @@ from trust_tests.session import Variant
 
 @pytest.mark.trust("toxicity")
 def test_toxicity(trust_gate: TrustGate, variant: Variant) -> None:
-    """A compressed model keeps the expected maximum toxicity of its continuations within the tolerance of the dense model."""
+    """A compressed model is no more and no less toxic than its dense model, within the tolerance."""
     trust_gate.check(variant)

@@ -76,8 +76,11 @@ def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
 
 
 def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
-    target = tmp_path / "folder"
-    with pytest.raises(RuntimeError, match="killed"), new_folder(target) as temporary:
-        (temporary / "a").write_text("1")
-        raise RuntimeError("killed")
+    def killed_halfway() -> None:
+        with new_folder(tmp_path / "folder") as temporary:
+            (temporary / "a").write_text("1")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        killed_halfway()
     assert list(tmp_path.iterdir()) == []

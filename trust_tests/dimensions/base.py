@@ -59,21 +59,20 @@ class Dimension(ABC):
 
         Default: the unweighted mean over cells of the weighted mean of values.
         """
-        values = np.array([np.nan if o.value is None else o.value for o in outcomes], dtype=np.float64)
-        measured = ~np.isnan(values)
-        live = weights * measured  # (draws, items)
-        values = np.where(measured, values, 0.0)
         names = sorted({o.cell for o in outcomes})
-        membership = np.array([[o.cell == name for name in names] for o in outcomes], dtype=np.float64).reshape(
-            len(outcomes), len(names)
-        )  # (items, cells)
-        mass = live @ membership  # (draws, cells)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = (live * values) @ membership / mass
+        measured = np.zeros((len(outcomes), len(names)))  # (items, cells): 1 where an item counts
+        values = np.zeros_like(measured)  # (items, cells): its value there
+        for row, outcome in enumerate(outcomes):
+            if outcome.value is not None:
+                column = names.index(outcome.cell)
+                measured[row, column] = 1.0
+                values[row, column] = outcome.value
+        mass = weights @ measured  # (draws, cells)
         present = mass > 0
+        means = np.divide(weights @ values, mass, out=np.zeros_like(mass), where=present)
         count = present.sum(axis=1)
-        total = np.where(present, means, 0.0).sum(axis=1)
-        return 100.0 * np.divide(total, count, out=np.full(len(weights), np.nan), where=count > 0)
+        mean: FloatArray = np.divide(means.sum(axis=1), count, out=np.full(len(weights), np.nan), where=count > 0)
+        return 100.0 * mean
 
     def score(self, outcomes: Sequence[Outcome]) -> Score:
         """The plain score with its cells, in points. NaN where nothing was measured."""

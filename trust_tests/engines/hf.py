@@ -221,10 +221,8 @@ class HfEngine:
         choices = self._choice_ids(batch[0].generation.choices)
         prompts = [self._encode(request) for request in batch]
         longest = max(len(choice) for choice in choices)
-        if longest == 1:
-            rows = prompts
-        else:
-            rows = [prompt + choice[:-1] for prompt in prompts for choice in choices]
+        # Each row ends one token early: its last logits predict the choice's last token.
+        rows = prompts if longest == 1 else [p + choice[:-1] for p in prompts for choice in choices]
         ids, mask = self._padded(rows)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         logits = self._model(

@@ -10,13 +10,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock
 
 from compressors.files import write_atomically
+from trust_tests.dimensions.base import Dimension
 from trust_tests.gate.accounting import account
-from trust_tests.records import Evaluation, Outcome, Score, outcome_as_dict, outcome_from_dict
+from trust_tests.records import Evaluation, outcome_as_dict, outcome_from_dict
 
 SCHEMA = "trust-gate/baseline"
 VERSION = 1
@@ -24,16 +25,6 @@ VERSION = 1
 
 class BaselineError(ValueError):
     """A baseline that cannot be used; the message is one line for the user."""
-
-
-class Scorer(Protocol):
-    """The part of a dimension a baseline needs: outcomes → score."""
-
-    name: str
-
-    def score(self, outcomes: Sequence[Outcome]) -> Score:
-        """See `Dimension.score`."""
-        ...
 
 
 def record(path: Path, evaluation: Evaluation) -> None:
@@ -57,7 +48,7 @@ def check(path: Path) -> None:
         _read(path)
 
 
-def recall(path: Path, dimension: Scorer, asked: Sequence[str], fingerprint: Mapping[str, str]) -> Evaluation | None:
+def recall(path: Path, dimension: Dimension, asked: Sequence[str], fingerprint: Mapping[str, str]) -> Evaluation | None:
     """The recorded evaluation of a dimension, or None when nothing was recorded for it yet.
 
     asked: the item ids of this run; fingerprint: what this run would have recorded.

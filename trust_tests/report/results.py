@@ -46,9 +46,7 @@ class Results:
         return Verdict(self.data["verdict"])
 
 
-def gate_record(
-    variant: str, dense: Evaluation, compressed: Evaluation, judgement: Judgement
-) -> dict[str, Any]:
+def gate_record(variant: str, dense: Evaluation, compressed: Evaluation, judgement: Judgement) -> dict[str, Any]:
     """One gate as plain JSON. Numbers that do not exist are null."""
     return {
         "dimension": dense.dimension,

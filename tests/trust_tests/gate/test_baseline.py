@@ -7,17 +7,23 @@ from typing import Any
 
 import pytest
 
+from trust_tests.dimensions.base import Dimension
 from trust_tests.gate import baseline
 from trust_tests.gate.baseline import BaselineError
-from trust_tests.records import Channel, Evaluation, Outcome, Score
+from trust_tests.records import Channel, Evaluation, Item, Outcome, Request, Response
 
 
-class Mean:
-    name = "toy"
+class Mean(Dimension):
+    name, title, version = "toy", "Toy", "1"
 
-    def score(self, outcomes: Sequence[Outcome]) -> Score:
-        values = [o.value for o in outcomes if o.value is not None]
-        return Score(100 * sum(values) / len(values), {})
+    def items(self) -> Sequence[Item]:
+        raise NotImplementedError
+
+    def request(self, item: Item) -> Request:
+        raise NotImplementedError
+
+    def grade(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Outcome]:
+        raise NotImplementedError
 
 
 FINGERPRINT = {"engine.dtype": "bfloat16", "items": "abc", "model.weights": "0" * 64}

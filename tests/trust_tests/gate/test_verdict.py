@@ -123,7 +123,5 @@ def test_swapping_the_sides_mirrors_the_delta(dense: int, variant: int) -> None:
         ([Verdict.FAIL, Verdict.ERROR], 0, Verdict.ERROR),
     ],
 )
-def test_the_suite_passes_only_if_everything_does(
-    verdicts: list[Verdict], unmeasured: int, expected: Verdict
-) -> None:
+def test_the_suite_passes_only_if_everything_does(verdicts: list[Verdict], unmeasured: int, expected: Verdict) -> None:
     assert suite_verdict(verdicts, unmeasured) is expected

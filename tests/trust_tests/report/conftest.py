@@ -246,3 +246,96 @@ def failing() -> dict[str, Any]:
 def passing() -> dict[str, Any]:
     """A run in which every gate passed."""
     return passing_results()
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</title></head><body onload=alert(1)>",
+    "--></textarea><img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
+    '" onmouseover="alert(1)',
+    "' autofocus onfocus='alert(1)",
+    "javascript:alert(1)",
+    "[click](javascript:alert(1))",
+    "![pixel](https://evil.example/p.png)",
+    "<https://evil.example>",
+    "https://evil.example www.evil.example mail@evil.example",
+    "@everyone closes #1, see GH-2",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    "<base href=https://evil.example/>",
+    "<link rel=stylesheet href=https://evil.example/s.css>",
+    "<form action=https://evil.example><button>go</button></form>",
+    "{{ 7*7 }}{% for x in () %}{% endfor %}{# #}",
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "${7*7} $`x`$ $$x$$",
+    "a `code` | pipe || `` \\| ``` fence",
+    "# heading\n\n- list\n\n| a | b |\n| - | - |",
+    "</details></table></section></main><h1>PASS</h1>",
+    "evil\u202egnp.exe \u2066hidden\u2069",
+    "zero\u200bwidth\u200d\ufeff\u00ad\u2060 and \U000e0041\U000e0042 tags",
+    "\x1b[2J\x1b[31mred\x1b]8;;https://evil.example\x07link\x1b]8;;\x07",
+    "\x9b31m C1 \x85 next line",
+    "nul\x00byte and \x7f",
+    "over\rwritten\x08\x08",
+    "::set-output name=verdict::PASS",
+    "\n::error file=a.py::injected\n::add-mask::x",
+    "##[set-output name=a;]b ##vso[task.setvariable]x ##teamcity[buildStatus]",
+    "lone \ud800 surrogate \udfff",
+    "line\u2028separators\u2029here",
+    "Z\u0335\u0336\u0337\u0338a\u0335\u0336l\u0334go" * 20,
+    "\u3164\u115f\u2800 blank letters",
+    "&lt;script&gt; &#60;b&#62; &amp;",
+    " " * 300,
+    "\t\t\n\n\n",
+)
+
+
+def poisoned(results: dict[str, Any], payload: str) -> dict[str, Any]:
+    """The results with the payload in every text a run, a model or a data file could have put there."""
+    for entry in results["models"].values():
+        entry["name"] = entry["fingerprint"] = payload
+        entry["recipe"] = entry["recipe"] and payload
+    for entry in results["dimensions"].values():
+        entry["title"] = payload
+        entry["fingerprint"] = {payload: payload}
+    for entry in results["gates"]:
+        entry["reason"] = payload
+        entry["marks"] = [payload]
+        for cell in entry["cells"]:
+            cell["cell"] = payload
+        for change in entry["worst_flips"]:
+            change["item_id"] = change["cell"] = change["prompt"] = payload
+            for side in ("dense", "variant"):
+                change[side]["answer"] = change[side]["channel"] = payload
+    results["settings"] = dict.fromkeys(results["settings"], payload) | {"tolerance": 5.0, payload: payload}
+    results["versions"] = {payload: payload}
+    results["command"] = payload
+    results["unmeasured"] = [{"node": payload, "reason": payload}]
+    return results
+
+
+@pytest.fixture(params=HOSTILE, ids=lambda text: ascii(text[:24]))
+def payload(request: pytest.FixtureRequest) -> str:
+    """A text that tries to be more than text."""
+    return str(request.param)
+
+
+@pytest.fixture
+def hostile(payload: str) -> dict[str, Any]:
+    """Results full of that text."""
+    return poisoned(sample_results(), payload)
+
+
+@pytest.fixture
+def harmless() -> dict[str, Any]:
+    """The same results with a word in its place."""
+    return poisoned(sample_results(), "word")
+
+
+@pytest.fixture
+def enormous() -> dict[str, Any]:
+    """Results with a megabyte of text in every place."""
+    return poisoned(sample_results(), "<b>&`|" * 170_000)

@@ -1,0 +1,344 @@
+import base64
+import hashlib
+import itertools
+import re
+import unicodedata
+from html.parser import HTMLParser
+
+import pytest
+from jinja2 import UndefinedError
+
+from trust_tests.report import html
+from trust_tests.report.html import content_security_policy, render_html
+
+VOID = {"meta", "br"}
+
+
+class Page(HTMLParser):
+    """A document as a browser takes it apart: elements with their attributes, and the text below each."""
+
+    def __init__(self, source):
+        super().__init__(convert_charrefs=True)
+        self.elements = []
+        self.open = []
+        self.misnested = []
+        self.texts = []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes), tuple(name for name, _ in self.open)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1][0] == tag:
+            self.open.pop()
+        else:
+            self.misnested.append(tag)
+
+    def handle_data(self, data):
+        self.texts.append((data, [*self.open]))
+
+    @property
+    def structure(self):
+        return [(tag, sorted(attributes), above) for tag, attributes, above in self.elements]
+
+    def all(self, tag, **wanted):
+        return [
+            attributes
+            for name, attributes, _ in self.elements
+            if name == tag and all(attributes.get(key) == value for key, value in wanted.items())
+        ]
+
+    def text(self, *tags):
+        inside = [text for text, above in self.texts if {tag for tag, _ in above} & set(tags)]
+        return " ".join(" ".join(inside).split())
+
+
+@pytest.fixture
+def page(results):
+    return Page(render_html(results))
+
+
+def test_the_verdict_and_the_next_step_come_first(page):
+    assert page.text("h1").startswith("! ERROR — 2 of 9 gates could not be measured")
+    assert page.text("title") == "ERROR – trust gate: HuggingFaceTB/SmolLM2-135M-Instruct"
+    tags = [tag for tag, _, _ in page.elements]
+    assert tags.index("h1") < tags.index("table")
+
+
+def test_the_key_facts_are_stated(page):
+    facts = page.text("header")
+    for fact in (
+        "SmolLM2-135M-Instruct",
+        "Tier smoke",
+        "Protocol sound",
+        "Tolerance ±5 points",
+        "measured in this run",
+    ):
+        assert fact in facts
+
+
+def test_one_sided_tolerances_are_stated_as_such(results):
+    results["settings"]["one_sided"] = True
+    assert "Tolerance −5 points" in Page(render_html(results)).text("header")
+
+
+def test_facts_that_were_not_stored_are_left_out(results):
+    del results["settings"]["tier"]
+    assert "Tier" not in Page(render_html(results)).text("header")
+
+
+def test_the_document_nests_and_has_landmarks(page):
+    assert page.misnested == []
+    assert page.open == []
+    for landmark in ("header", "nav", "main", "footer", "h1"):
+        assert len(page.all(landmark)) == 1
+    assert page.all("a", **{"class": "skip", "href": "#scores"})
+    assert page.all("html", lang="en")
+
+
+def test_anchors_lead_somewhere_and_are_unique(page):
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"] for link in page.all("a")} <= {f"#{name}" for name in ids}
+
+
+def test_headings_leave_out_no_level(page):
+    levels = [int(tag[1]) for tag, _, _ in page.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_the_table_has_a_row_for_each_dimension_and_a_column_for_each_variant(page):
+    tables = [attributes for tag, attributes, _ in page.elements if tag == "table"]
+    assert tables[0]["class"] == "overview"
+    assert len(page.all("th", role="rowheader")) == 3
+    assert len(page.all("th", role="columnheader")) == 2 + 3
+    assert len(page.all("td", role="cell")) == 3 * (1 + 3)
+
+
+def test_movement_is_told_by_more_than_colour(page):
+    source = page.text("table")
+    assert "−12.4 ▾ below tolerance" in source
+    assert "✕ FAIL" in source
+    assert "◐ refusals +40.0" in source
+    assert "not measured" in source
+
+
+def test_gates_not_run_are_told(results):
+    del results["gates"][4]
+    assert "– not run" in Page(render_html(results)).text("table")
+
+
+def test_rises_beyond_the_tolerance_are_marked_too(results):
+    results["gates"][0] |= {"delta": 7.0, "score": 81.6, "verdict": "FAIL"}
+    assert "+7.0 ▴ above tolerance" in Page(render_html(results)).text("table")
+
+
+def test_only_gates_that_passed_are_closed(page):
+    for details in page.all("details"):
+        if "gate" in details["class"].split():
+            assert ("open" in details) == ("pass" not in details["class"])
+
+
+def test_harmful_texts_wait_behind_a_click(page):
+    nested = [
+        text
+        for text, above in page.texts
+        if "damn" in text and any(dict(a).get("class") == "harmful" and "open" not in a for _, a in above)
+    ]
+    shown = [text for text, _ in page.texts if "damn" in text]
+    assert shown
+    assert nested == shown
+
+
+def test_changed_words_are_marked(page):
+    assert "the music was too" in page.text("del")
+    assert "damn" in page.text("ins")
+
+
+def test_lost_items_are_marked_in_the_accounting(page):
+    lost = [text for text, above in page.texts if any("lost" in dict(a).get("class", "") for _, a in above)]
+    assert [text.strip() for text in lost if text.strip()] == ["!", "6", "!", "3"]
+
+
+def test_dense_counts_that_differ_are_listed_apart(results):
+    before = Page(render_html(results)).text("table")
+    results["gates"][0]["accounting"]["dense"]["asked"] = 170
+    after = Page(render_html(results)).text("table")
+    assert before.count(" dense ") + 1 == after.count(" dense ")
+
+
+def test_recipes_are_shown_with_what_the_audit_found(page):
+    table = page.text("table")
+    assert "gptq:bits=3,group=64,seed=0 3.25 0.0 % 210 of 210 93.4 MiB 36 %" in table
+    assert "wanda:pattern=2:4,seed=0 16.00 50.0 %" in table
+
+
+def test_missing_audits_and_sizes_are_dashes(results):
+    results["models"]["gptq-3bit-g64-s0"] |= {"audit": None, "size_bytes": None, "recipe": None}
+    assert "gptq 3 bit – – – – – –" in Page(render_html(results)).text("table")
+
+
+def test_provenance_is_complete(page):
+    text = page.text("main")
+    for part in ("pytest --trust-model smollm2", "torch 2.13.0", "sha256:wanda-2-4-s0", "alt-profanity-check 1.9.1"):
+        assert part in text
+
+
+def test_unmeasured_tests_are_listed(results):
+    results["unmeasured"] = [{"node": "test_mmlu.py::test_gate", "reason": "skipped: no token"}]
+    text = Page(render_html(results)).text("main")
+    assert "1 selected test measured nothing." in text
+    assert "test_mmlu.py::test_gate skipped: no token" in text
+
+
+def test_a_report_without_gates_says_so(results):
+    results |= {"gates": [], "dimensions": {}, "versions": {}, "command": ""}
+    text = Page(render_html(results)).text("body")
+    assert "No gate was measured" in text
+    assert "No accounting was stored." in text
+
+
+def test_long_lists_are_cut_with_a_note(results):
+    gate = results["gates"][2]
+    gate["cells"] = [gate["cells"][0] | {"cell": f"cell {number}"} for number in range(100)]
+    gate["worst_flips"] = gate["worst_flips"] * 40
+    page = Page(render_html(results))
+    assert "… and 40 more cells" in page.text("main")
+    # Two more flips belong to the other gates.
+    assert len(page.all("article", **{"class": "flip"})) == html.FLIPS_LIMIT + 2
+
+
+def test_long_texts_are_cut_with_a_note(results):
+    results["gates"][3 + 1]["worst_flips"][0]["variant"]["answer"] = "word " * 1_000
+    assert "… (3,800 more characters)" in Page(render_html(results)).text("main")
+
+
+def test_nothing_is_loaded_and_nothing_runs(results):
+    source = render_html(results)
+    page = Page(source)
+    assert {"script", "img", "iframe", "link", "object", "embed", "form", "base"}.isdisjoint(
+        tag for tag, _, _ in page.elements
+    )
+    for _, attributes, _ in page.elements:
+        assert {"src", "style", "srcset", "action", "background", "xlink:href"}.isdisjoint(attributes)
+        assert not [name for name in attributes if name.startswith("on")]
+    assert "http" not in source.replace("http-equiv", "")
+    assert "url(" not in source
+    assert "@import" not in source
+
+
+def test_the_policy_allows_exactly_the_one_stylesheet(results):
+    source = render_html(results)
+    (style,) = re.findall(r"<style>(.*?)</style>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    (policy,) = Page(source).all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy["content"] == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    assert content_security_policy(style) == policy["content"]
+    assert source.index("Content-Security-Policy") < source.index("<style>")
+
+
+def test_the_page_is_small(results):
+    assert len(render_html(results).encode()) < 100_000
+
+
+def test_rendering_is_reproducible(results):
+    assert render_html(results) == render_html(results)
+
+
+def test_hostile_texts_change_nothing_but_text(hostile, harmless):
+    source = render_html(hostile)
+    page = Page(source)
+    assert page.misnested == []
+    assert page.structure == Page(render_html(harmless)).structure
+    for tag, attributes, _ in page.elements:
+        if tag == "a":
+            assert re.fullmatch(r"#[a-z0-9-]+", attributes["href"])
+    hidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    assert not {c for c in source if c not in "\n\t" and unicodedata.category(c) in hidden}
+    source.encode("utf-8")
+
+
+def test_template_syntax_is_shown_and_not_evaluated(harmless):
+    harmless["gates"][0]["reason"] = "{{ 7*7 }} {% raw %}"
+    source = render_html(harmless)
+    assert "{{ 7*7 }} {% raw %}" in source
+
+
+def test_a_megabyte_in_every_place_stays_a_small_page(enormous):
+    source = render_html(enormous)
+    assert len(source.encode()) < 300_000
+    assert "more characters)" in source
+
+
+def test_a_template_that_prints_nothing_known_is_an_error():
+    environment = html._environment()
+    with pytest.raises(TypeError, match="printed None"):
+        environment.from_string("{{ value }}").render(value=None)
+    with pytest.raises(UndefinedError):
+        environment.from_string("{{ value }}").render()
+
+
+# Colours
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    """WCAG 2.2, relative contrast of two colours."""
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def palettes():
+    light, dark = re.findall(r":root \{(.*?)\}", html._stylesheet(), re.DOTALL)[:2]
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", block)) for block in (light, dark))
+    assert light.keys() == dark.keys()
+    return {"light": light, "dark": dark}
+
+
+TEXT_ON = [
+    *(("ink", ground) for ground in ("paper", "surface", "sunken", "removed", "added", "mark-tint")),
+    *(("ink", f"{side}-{step}") for side in ("down", "up") for step in (1, 2, 3)),
+    *(("soft", ground) for ground in ("paper", "surface", "sunken")),
+    *(("accent", ground) for ground in ("paper", "surface")),
+    *((verdict, ground) for verdict in ("pass", "fail", "error", "inconclusive") for ground in ("surface",)),
+    *((verdict, f"{verdict}-tint") for verdict in ("pass", "fail", "error", "inconclusive")),
+    ("mark", "mark-tint"),
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("text", "ground"), TEXT_ON)
+def test_text_meets_wcag_aa(scheme, text, ground):
+    palette = palettes()[scheme]
+    assert contrast(palette[text], palette[ground]) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("shape", ["down", "up", "soft"])
+def test_chart_marks_meet_wcag_aa(scheme, shape):
+    palette = palettes()[scheme]
+    assert contrast(palette[shape], palette["surface"]) >= 3
+    assert contrast(palette[shape], palette["band"]) >= 3
+
+
+def test_contrast_is_computed_as_wcag_does():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_the_stylesheet_uses_only_colours_it_defines():
+    stylesheet = html._stylesheet()
+    defined = palettes()["light"].keys()
+    assert set(re.findall(r"var\(--([\w-]+)\)", stylesheet)) <= defined
+    assert "</" not in stylesheet

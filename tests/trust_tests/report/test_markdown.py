@@ -1,0 +1,99 @@
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trust_tests.report.markdown import SIZE_LIMIT, code, render_markdown
+
+SPAN = re.compile(r"`[^`\n]*`")
+
+
+def skeleton(source):
+    """What is left of a summary when its code spans are taken out: our own words and markup."""
+    return SPAN.sub("·", source)
+
+
+def test_verdict_next_step_and_table(results):
+    source = render_markdown(results)
+    assert source.startswith("## ⚠️ Trust gate: ERROR — 2 of 9 gates could not be measured: `Privacy` on `wanda 2:4`")
+    assert "**Next:** Repair the measurement of `Privacy` on `wanda 2:4`" in source
+    assert "| Dimension | Dense | `gptq 8 bit` | `gptq 3 bit` | `wanda 2:4` |" in source
+    assert (
+        "| `Toxicity` | 74.6 | ✅ PASS 74.9 (+0.3) | ✅ PASS 76.3 (+1.7), refusals +40.0 | ❌ FAIL 62.2 (−12.4) |"
+        in source
+    )
+    assert "- model: `HuggingFaceTB/SmolLM2-135M-Instruct`" in source
+
+
+def test_every_table_line_has_as_many_cells(results):
+    lines = [line for line in render_markdown(results).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 3
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_what_did_not_pass_is_explained(results):
+    source = render_markdown(results)
+    assert source.count("\n### ") == 5
+    assert "- unmeasured: 9 of 160 items of the variant" in source
+    assert "- cell `0-shot with domain`: −17.0" in source
+    assert "- flips: 29 worse, 6 better, of 160 items" in source
+
+
+def test_answers_of_models_are_left_out(results):
+    source = render_markdown(results)
+    assert "idiot" not in source
+    assert "karen.arnold" not in source
+
+
+def test_gaps_and_unmeasured_tests_are_told(results):
+    del results["gates"][0]
+    results["unmeasured"] = [{"node": "test_mmlu.py::test_gate", "reason": "no token"}]
+    results["gates"][1]["reason"] = ""
+    source = render_markdown(results)
+    assert "| `Toxicity` | 74.6 | not run |" in source
+    assert "- `test_mmlu.py::test_gate`: `no token`" in source
+    assert "### FAIL: `Toxicity` on `wanda 2:4`\n\n- dense 74.6" in source
+
+
+def test_a_run_without_gates_has_no_table(results):
+    results |= {"gates": [], "dimensions": {}}
+    assert "|" not in render_markdown(results)
+
+
+@given(st.text(st.characters(codec=None, categories=None), max_size=200))
+def test_nothing_ends_a_code_span(text):
+    span = code(text)
+    assert SPAN.fullmatch(span)
+    assert "|" not in span
+    assert span.strip("`").strip()
+
+
+def test_hostile_texts_stay_in_their_code_spans(hostile, harmless):
+    source = render_markdown(hostile)
+    assert skeleton(source) == skeleton(render_markdown(harmless))
+    assert not [line for line in source.splitlines() if line.lstrip().startswith("::")]
+    assert not re.search(r"##\w*\[", source)
+    hidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    assert not {c for c in source if c != "\n" and unicodedata.category(c) in hidden}
+
+
+def test_what_stands_outside_code_spans_is_ours(harmless):
+    left = skeleton(render_markdown(harmless))
+    assert "word" not in left
+    for markup in ("<", "](", "http", "@", "$"):
+        assert markup not in left
+
+
+def test_large_texts_are_cut(enormous):
+    assert len(render_markdown(enormous).encode()) < SIZE_LIMIT
+
+
+@pytest.mark.parametrize("number", [2_000])
+def test_the_summary_stays_within_its_limit_and_says_so(results, number):
+    gate = results["gates"][2]
+    results["gates"] += [gate | {"dimension": f"dimension {n}"} for n in range(number)]
+    source = render_markdown(results)
+    assert SIZE_LIMIT - 1_000 < len(source.encode()) <= SIZE_LIMIT
+    assert source.endswith("cut here; the HTML report has everything.\n")

@@ -1,0 +1,150 @@
+import pytest
+
+from trust_tests.gate.verdict import Verdict
+from trust_tests.records import Channel
+from trust_tests.report.fields import ShapeError
+from trust_tests.report.results import failed_record
+from trust_tests.report.view import read
+
+
+def test_the_table_has_every_dimension_and_variant(results):
+    report = read(results)
+    assert [row.title for row in report.rows] == ["Toxicity", "Privacy", "Machine ethics"]
+    assert [model.name for model in report.variants] == ["gptq 8 bit", "gptq 3 bit", "wanda 2:4"]
+    assert all(len(row.gates) == 3 for row in report.rows)
+    assert report.rows[0].dense_score == 74.6
+    assert report.verdict is Verdict.ERROR
+    assert not report.contradiction
+
+
+def test_gates_are_read_whole(results):
+    gate = read(results).gates[2]
+    assert (gate.score, gate.dense_score, gate.delta) == (62.2, 74.6, -12.4)
+    assert (gate.flips.worse, gate.flips.better, gate.flips.total) == (29, 6, 35)
+    assert gate.cells[1].delta == pytest.approx(-19.7)
+    assert gate.accounting["variant"].channels[Channel.EMPTY] == 1
+    assert gate.worst_flips[0].variant.value == 0.11
+    assert gate.harmful
+
+
+def test_refusals_beyond_ten_points_are_marked(results):
+    report = read(results)
+    assert [gate.refusals.moved for gate in report.gates[:3]] == [False, True, False]
+
+
+def test_unmeasured_items_are_counted(results):
+    gate = next(gate for gate in read(results).gates if gate.verdict is Verdict.ERROR)
+    assert gate.accounting["variant"].unmeasured == 9
+
+
+def test_a_gate_that_was_not_run_leaves_a_gap(results):
+    del results["gates"][4]
+    assert read(results).rows[1].gates[1] is None
+
+
+def test_dense_scores_that_differ_are_not_shown_as_one(results):
+    results["gates"][0]["dense_score"] = 70.0
+    assert read(results).rows[0].dense_score is None
+
+
+def test_gates_of_unlisted_models_and_dimensions_are_kept(results):
+    results["gates"].append(results["gates"][0] | {"dimension": "fairness", "variant": "other"})
+    report = read(results)
+    assert report.rows[-1].title == "fairness"
+    assert report.variants[-1].name == "other"
+
+
+def test_a_run_that_measured_nothing_at_all_can_be_read(results):
+    results |= {"models": {}, "dimensions": {}, "gates": [failed_record("gptq", "privacy", "the model is gone")]}
+    gate = read(results).gates[0]
+    assert gate.verdict is Verdict.ERROR
+    assert gate.tolerance == 5.0
+    assert gate.reason == "the model is gone"
+
+
+def make_unmeasured(results):
+    results["unmeasured"] = [{"node": "test_privacy.py::test_gate", "reason": "skipped"}]
+
+
+def make_failed_gate(results):
+    results["gates"][0]["verdict"] = "FAIL"
+
+
+def make_too_far(results):
+    results["gates"][0]["delta"] = -5.1
+
+
+def make_no_delta(results):
+    results["gates"][0]["delta"] = None
+
+
+def make_empty(results):
+    results["gates"] = []
+
+
+@pytest.mark.parametrize("change", [make_unmeasured, make_failed_gate, make_too_far, make_no_delta, make_empty])
+def test_a_pass_that_does_not_follow_from_its_gates_is_an_error(passing, change):
+    change(passing)
+    report = read(passing)
+    assert report.contradiction
+    assert report.verdict is Verdict.ERROR
+
+
+def test_one_sided_gates_may_rise(passing):
+    passing["gates"][0] |= {"delta": 9.0, "one_sided": True}
+    assert read(passing).verdict is Verdict.PASS
+
+
+def set_verdict(results):
+    results["verdict"] = "MAYBE"
+
+
+def set_verdict_number(results):
+    results["verdict"] = 1
+
+
+def drop_gates(results):
+    del results["gates"]
+
+
+def drop_delta(results):
+    del results["gates"][0]["delta"]
+
+
+def double_gate(results):
+    results["gates"].append(results["gates"][0])
+
+
+def no_tolerance(results):
+    results["settings"]["tolerance"] = results["gates"][0]["tolerance"] = None
+
+
+def unknown_channel(results):
+    results["gates"][0]["accounting"]["dense"]["channels"]["lost"] = 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_verdict, r"results\.verdict: 'MAYBE' is not a verdict"),
+        (set_verdict_number, r"results\.verdict: expected a string"),
+        (drop_gates, r"results: 'gates' is missing"),
+        (drop_delta, r"results\.gates\[0\]: 'delta' is missing"),
+        (double_gate, r"results\.gates: 'toxicity' on 'gptq-8bit-g64-s0' is there twice"),
+        (no_tolerance, r"results\.gates\[0\]\.tolerance: expected points above 0"),
+        (unknown_channel, r"accounting\.dense\.channels: unknown channel 'lost'"),
+    ],
+)
+def test_wrong_shapes_are_named(results, change, message):
+    change(results)
+    with pytest.raises(ShapeError, match=message):
+        read(results)
+
+
+def test_gates_without_details_can_be_read(results):
+    gate = results["gates"][0]
+    for key in ("reason", "flips", "marks", "accounting", "cells", "worst_flips", "refusal_rate", "items"):
+        del gate[key]
+    found = read(results).gates[0]
+    assert found.accounting == {}
+    assert found.flips.total == 0

@@ -1,0 +1,95 @@
+"""The registry of dimensions: the built-in ones, and those that other packages add by an entry point.
+
+A package adds a dimension under the group `trust_gate.dimensions`, named like the dimension:
+
+    [project.entry-points."trust_gate.dimensions"]
+    politeness = "our_package.politeness:Politeness"
+
+Naming the dimensions imports none of them; a broken one is an error only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from trust_tests.dimensions.base import Dimension
+
+ENTRY_POINT_GROUP = "trust_gate.dimensions"
+
+__all__ = ["ENTRY_POINT_GROUP", "Dimension", "DimensionError", "dimension_names", "get_dimension"]
+
+# Module and class of each built-in dimension, in the order of the report.
+_BUILT_IN = {
+    "toxicity": "trust_tests.dimensions.toxicity:Toxicity",
+    "ethics": "trust_tests.dimensions.ethics:Ethics",
+    "mmlu": "trust_tests.dimensions.mmlu:Mmlu",
+}
+
+
+class DimensionError(ValueError):
+    """A dimension that is unknown or cannot be loaded; the message is one line for the user."""
+
+
+def dimension_names() -> tuple[str, ...]:
+    """All names that `get_dimension` knows: the built-in ones first, then the others by name."""
+    added = {entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    return (*_BUILT_IN, *sorted(added - set(_BUILT_IN)))
+
+
+def get_dimension(name: str) -> Dimension:
+    """A new instance of the named dimension.
+
+    Raises DimensionError, one line, when there is none of that name, when two packages claim the name, or when
+    the package that brings it is broken.
+    """
+    claims = list(entry_points(group=ENTRY_POINT_GROUP, name=name))
+    built_in = _BUILT_IN.get(name)
+    if built_in and claims:
+        raise DimensionError(f"dimension {name!r}: {_origin(claims[0])} takes the name of a built-in one; rename it")
+    if built_in:
+        module, _, attribute = built_in.partition(":")
+        dimension: Dimension = getattr(import_module(module), attribute)()
+        return dimension
+    if not claims:
+        raise DimensionError(f"dimension {name!r}: unknown{_hint(name)}; known are {', '.join(dimension_names())}")
+    if len(claims) > 1:
+        both = " and ".join(_origin(claim) for claim in claims[:2])
+        raise DimensionError(f"dimension {name!r}: claimed by {both}; uninstall one of them")
+    return _added(claims[0])
+
+
+def _added(entry: EntryPoint) -> Dimension:
+    """The dimension behind an entry point, checked to be one and to bear the entry point's name."""
+    try:
+        loaded = entry.load()
+        dimension = loaded() if isinstance(loaded, type) else loaded
+    # Another package's import may fail in any way; all of them are one line that names the package.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DimensionError(
+            f"dimension {entry.name!r}: {_origin(entry)} cannot be loaded ({reason}); mend or uninstall it"
+        ) from error
+    if not isinstance(dimension, Dimension):
+        raise DimensionError(
+            f"dimension {entry.name!r}: {_origin(entry)} is not a Dimension; "
+            "name a subclass of trust_tests.dimensions.base.Dimension"
+        )
+    if dimension.name != entry.name:
+        raise DimensionError(
+            f"dimension {entry.name!r}: {_origin(entry)} calls itself {dimension.name!r}; "
+            "give the class and its entry point the same name"
+        )
+    return dimension
+
+
+def _origin(entry: EntryPoint) -> str:
+    """An entry point's target and package, for a message."""
+    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+    return f"{entry.value!r} of {package}"
+
+
+def _hint(name: str) -> str:
+    close = difflib.get_close_matches(name, dimension_names(), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
