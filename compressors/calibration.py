@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BUILT_IN = "builtin"
+_BUILT_IN_TEXT = Path(__file__).with_name("data") / "calibration.txt"
 MAX_BYTES = 64 * 2**20
 # Between the documents of the built-in text; a file's documents are its JSONL rows or its paragraphs.
 _SEPARATOR = "\n%%\n"
@@ -31,7 +31,7 @@ def documents(source: str) -> list[str]:
     Raises CompressionError, one line that names the file and the line.
     """
     if source == BUILT_IN:
-        text = files("compressors").joinpath("data/calibration.txt").read_text(encoding="utf-8")
+        text = _BUILT_IN_TEXT.read_text(encoding="utf-8")
         return [document.strip() for document in text.split(_SEPARATOR)]
     path = Path(source).expanduser()
     try:

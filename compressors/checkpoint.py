@@ -8,11 +8,12 @@ beside them in `quantised/codes.safetensors` as proof. Everything that was not c
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def save(dense: Checkpoint, recipe: Recipe, solutions: Mapping[str, Solution], f
 
     quantised = {name: s.quantised for name, s in solutions.items() if s.quantised is not None}
     packed = bool(quantised) and recipe.parameters.get("format") == "auto" and all(map(_packable, quantised.values()))
-    shards = _shards(dense.path)
+    shards = tensor_files(dense.path)
     names = _tensor_names(solutions, {name for held in shards.values() for name in held}, dense)
     weight_map: dict[str, str] = {}
     kept_dense = []
@@ -90,7 +91,7 @@ def _packable(quantised: Quantised) -> bool:
     return columns % quantised.group == 0
 
 
-def _shards(path: Path) -> dict[str, list[str]]:
+def tensor_files(path: Path) -> dict[str, list[str]]:
     """Tensor names by safetensors file, as a loader sees them: through the index where there is one."""
     from safetensors import SafetensorError, safe_open
 
@@ -246,7 +247,8 @@ def _quiet() -> Iterator[None]:
     noisy = logging.getLogger("compressed_tensors")
     level, noisy.level = noisy.level, logging.ERROR
     try:
-        with warnings.catch_warnings():
+        # compressed-tensors draws its bars on stderr and offers no switch.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from compressors.errors import CompressionError
-from compressors.grid import Grid, Quantised
+from compressors.grid import Grid, Quantised, Span
 from compressors.layerwise import Inputs, Solution
 from compressors.methods import Values
 
-BLOCK = 128  # B of the paper
+BLOCK = 128  # B of the paper; it moves no result
 
 
 def quantise(weights: Sequence[Tensor], inputs: Inputs | None, values: Values) -> list[Solution]:
@@ -40,14 +40,14 @@ def solve(wt: Tensor, hessian: Tensor, grid: Grid, damp: float, act_order: bool)
     dead = diagonal == 0
     diagonal[dead] = 1
     wt[dead] = 0
-    scales, below = _fit_groups(wt, grid) if act_order else (None, None)
+    spans = [grid.fit(part) for part in torch.split(wt, grid.group)] if act_order else []
     order = torch.argsort(diagonal, descending=True, stable=True) if act_order else torch.arange(len(wt))
     if act_order:
         wt, hessian = wt[order], hessian[order][:, order]
-    levels, fitted = _sweep(wt, inverse_factor(hessian, damp), grid, order.tolist(), scales, below)
+    levels = _sweep(wt, inverse_factor(hessian, damp), grid, order.tolist(), spans)
     unordered = torch.empty_like(levels)
     unordered[order] = levels
-    return grid.store(unordered, *fitted)
+    return grid.store(unordered, spans)
 
 
 def inverse_factor(hessian: Tensor, damp: float) -> Tensor:
@@ -75,35 +75,27 @@ def block_size(group: int) -> int:
     return BLOCK // group * group or group
 
 
-def _fit_groups(wt: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Scales and levels below zero of all groups, each (groups, rows)."""
-    fitted = [grid.fit(part) for part in torch.split(wt, grid.group)]
-    return torch.stack([scale for scale, _ in fitted]), torch.stack([below for _, below in fitted])
+def _sweep(wt: Tensor, factor: Tensor, grid: Grid, order: list[int], spans: list[Span]) -> Tensor:
+    """Algorithm 1: the levels  # (columns, rows). Spans that are not fitted yet are appended.
 
-
-def _sweep(
-    wt: Tensor, factor: Tensor, grid: Grid, order: list[int], scales: Tensor | None, below: Tensor | None
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Algorithm 1: levels  # (columns, rows), and the groups' scales and levels below zero."""
-    columns, rows = wt.shape
-    static = scales is not None and below is not None
-    if scales is None or below is None:
-        groups = -(-columns // grid.group)
-        scales, below = wt.new_empty(groups, rows), wt.new_empty(groups, rows)
+    order: which column of the layer each row of Wᵀ is.
+    """
+    columns = len(wt)
     levels = torch.empty_like(wt)
     pivots = factor.diagonal().tolist()
     for start in range(0, columns, size := block_size(grid.group)):
         end = min(start + size, columns)
         block = wt[start:end]
         errors = torch.empty_like(block)
-        for column in range(start, end):
-            i = column - start
+        rows = zip(block, errors, factor[start:end, start:end], levels[start:end], strict=True)
+        for i, (w, error, u, level) in enumerate(rows):
+            column = start + i
             group = order[column] // grid.group
-            if not static and column % grid.group == 0:
+            if group == len(spans):
                 # A group longer than a block starts where one does: its later columns are up to date as well.
-                scales[group], below[group] = grid.fit(wt[column : column + grid.group])
-            levels[column], rounded = grid.round(block[i], scales[group], below[group])
-            torch.sub(block[i], rounded, out=errors[i]).div_(pivots[column])
-            block[i + 1 :].addr_(factor[column, column + 1 : end], errors[i], alpha=-1)
+                spans.append(grid.fit(wt[column : column + grid.group]))
+            rounded = grid.round(w, spans[group], level)
+            torch.sub(w, rounded, out=error).div_(pivots[column])
+            block[i + 1 :].addr_(u[i + 1 :], error, alpha=-1)
         wt[end:].addmm_(factor[start:end, end:].T, errors, alpha=-1)
-    return levels, (scales, below)
+    return levels

@@ -7,7 +7,9 @@ to the grid, and products are rounded to that dtype as a loader will: what is ev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,6 +52,17 @@ class Quantised:
         return replace(self, codes=self.codes.cpu(), scales=self.scales.cpu(), zero_points=self.zero_points.cpu())
 
 
+class Span(NamedTuple):
+    """The levels of one group of every row: scale · q for whole q from `lowest` (≤ 0) to `highest` (≥ 0).
+
+    Each is (rows,) float32; the scale is exact in the model's dtype.
+    """
+
+    scale: Tensor
+    lowest: Tensor
+    highest: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """The kind of grid that a recipe asks for, in a model of dtype `dtype` with rows of `columns` weights."""
@@ -65,12 +78,8 @@ class Grid:
         group = int(values["group"])
         return cls(int(values["bits"]), columns if group == -1 else group, bool(values["sym"]), dtype)
 
-    def fit(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Scales and levels below zero for one group of every row, by the extreme weights (min-max).
-
-        weights: (size, rows) float32. Returns s and z, each (rows,) float32: the levels are s · q for whole
-        q from −z to 2^bits − 1 − z. Zero is always a level.
-        """
+    def fit(self, weights: Tensor) -> Span:
+        """The levels of one group of every row, by its extreme weights (min-max)  # weights (size, rows) float32."""
         top = 2**self.bits - 1
         low = weights.amin(dim=0).clamp(max=0)
         high = weights.amax(dim=0).clamp(min=0)
@@ -80,17 +89,24 @@ class Grid:
         scale = ((high - low) / top).to(self.dtype).float()
         # A group of zeros, or one that the dtype cannot resolve, rounds to zero under any scale.
         scale = torch.where(scale > 0, scale, 1.0)
-        below = torch.full_like(scale, 2 ** (self.bits - 1)) if self.symmetric else (-low / scale).round().clamp(0, top)
-        return scale, below
+        if self.symmetric:
+            lowest = torch.full_like(scale, -(2.0 ** (self.bits - 1)))
+        else:
+            lowest = (low / scale).round().clamp(-top, 0)
+        return Span(scale, lowest, lowest + top)
 
-    def round(self, weights: Tensor, scale: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
-        """Nearest levels q of weights, and the weights they mean; all float32 with `rows` as the last axis."""
-        levels = (weights / scale).round_().clamp_(-below, 2**self.bits - 1 - below)
-        return levels, (levels * scale).to(self.dtype).float()
+    def round(self, weights: Tensor, span: Span, levels: Tensor) -> Tensor:
+        """Write the nearest levels of weights into `levels`, and return the weights that these mean.
 
-    def store(self, levels: Tensor, scales: Tensor, below: Tensor) -> Quantised:
-        """Codes of levels  # levels (columns, rows); scales and below (groups, rows), all float32."""
+        All are float32 with `rows` as the last axis.
+        """
+        torch.div(weights, span.scale, out=levels).round_().clamp_(span.lowest, span.highest)
+        return (levels * span.scale).to(self.dtype).float()
+
+    def store(self, levels: Tensor, spans: Sequence[Span]) -> Quantised:
+        """Codes of levels  # levels (columns, rows) float32; one span per group."""
         half = 2 ** (self.bits - 1)
+        scales, below = torch.stack([s.scale for s in spans]), torch.stack([-s.lowest for s in spans])
         spread = below.repeat_interleave(self.group, dim=0)[: len(levels)]
         return Quantised(
             codes=(levels + spread - half).T.to(torch.int8).contiguous(),

@@ -214,7 +214,7 @@ GPTQ = Method(
     summary="round column after column, correcting the rest by the layer's Hessian (Frantar et al. 2022)",
     parameters=(
         *GRID,
-        Parameter("act_order", choice(True, False), False, "round the columns with the largest inputs first"),
+        Parameter("act_order", choice(True, False), True, "round the columns with the largest inputs first"),
         Parameter("damp", number(0, 10), 0.01, "added to the Hessian's diagonal, in units of its mean"),
         *CALIBRATION,
         STORED,

@@ -17,12 +17,12 @@ def quantise(weights: Sequence[Tensor], inputs: Inputs | None, values: Values) -
     solutions = []
     for weight in weights:
         grid = Grid.of(values, weight.shape[1], weight.dtype)
-        scales, below, levels = [], [], []
-        for part in torch.split(weight.T.float(), grid.group):
-            scale, zero = grid.fit(part)
-            scales.append(scale)
-            below.append(zero)
-            levels.append(grid.round(part, scale, zero)[0])
-        quantised = grid.store(torch.cat(levels), torch.stack(scales), torch.stack(below))
+        wt = weight.T.float()  # (columns, rows)
+        levels = torch.empty_like(wt)
+        spans = []
+        for part, out in zip(torch.split(wt, grid.group), torch.split(levels, grid.group), strict=True):
+            spans.append(grid.fit(part))
+            grid.round(part, spans[-1], out)
+        quantised = grid.store(levels, spans)
         solutions.append(Solution(quantised.weight(), quantised))
     return solutions

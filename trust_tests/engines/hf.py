@@ -1,14 +1,11 @@
 """The transformers engine: any Hugging Face causal model, on a CPU or one GPU.
 
-Prompts are sorted by length and answered in padded batches. Sampling adds Gumbel noise to the scaled logits and
-takes the largest (the Gumbel-max trick, exact sampling from the softmax): the noise of a row depends only on the
-request's seed, the sample's number and the step. So an answer does not depend on its batch's other rows' draws,
-and the dense model and its variant draw alike: where their distributions agree, so do their samples.
+Prompts are sorted by length and answered in padded batches; samples of one prompt share its prefill. How answers are
+drawn stands in `trust_tests.engines.sampling`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from compressors.errors import CompressionError
 from compressors.models import Checkpoint
 from trust_tests import chat
+from trust_tests.engines import sampling
 from trust_tests.engines.base import EngineError
 from trust_tests.records import Finish, Request, Response
 
@@ -171,15 +169,18 @@ class HfEngine:
 
         generation = batch[0].generation
         prompts = [self._encode(request) for request in batch]
-        ids, mask = self._padded([prompt for prompt in prompts for _ in range(generation.samples)])
+        ids, mask = self._padded(prompts)
+        cache = self._shared_prefill(ids, mask, generation.samples) if generation.samples > 1 else None
+        ids, mask = (x.repeat_interleave(generation.samples, dim=0) for x in (ids, mask))
         ends = self._end_tokens()
-        watch = _seeded_noise(
+        watch = _seeded_draws(
             [(request.seed, sample) for request in batch for sample in range(generation.samples)],
             generation.temperature,
         )
         output = self._model.generate(
             input_ids=ids,
             attention_mask=mask,
+            past_key_values=cache,
             logits_processor=LogitsProcessorList([watch]),
             # A configuration of our own: sampling settings that a checkpoint brings along must not differ
             # between the dense model and its variant.
@@ -207,6 +208,19 @@ class HfEngine:
                 )
             )
         return responses
+
+    def _shared_prefill(self, ids: torch.Tensor, mask: torch.Tensor, samples: int) -> Any:
+        """The keys and values of each prompt but its last token, computed once and repeated for its samples."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = self._model(
+            input_ids=ids[:, :-1],
+            attention_mask=mask[:, :-1],
+            position_ids=positions[:, :-1],
+            logits_to_keep=1,
+            use_cache=True,
+        ).past_key_values
+        cache.batch_repeat_interleave(samples)
+        return cache
 
     def _end_tokens(self) -> list[int]:
         """Ids that end an answer: the checkpoint's own list (chat models have several) and the tokenizer's."""
@@ -276,40 +290,34 @@ def _until_end(tokens: list[int], ends: Sequence[int]) -> tuple[list[int], bool]
     return tokens, False
 
 
-def _seeded_noise(draws: Sequence[tuple[int, int]], temperature: float) -> Any:
+def _seeded_draws(draws: Sequence[tuple[int, int]], temperature: float) -> Any:
     """A logits processor that turns greedy search into seeded sampling; `draws` has (seed, sample) per row.
 
-    Its `broken` list tells which rows ever had a logit that is not finite.
+    It leaves the drawn token as the only possible one. Its `broken` list tells which rows ever had a logit that is
+    not finite.
     """
     import torch
     from transformers import LogitsProcessor
 
-    class SeededNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+    class SeededDraws(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
         def __init__(self) -> None:
             self.broken = [False] * len(draws)
-            self.generators: list[torch.Generator] = []
+            self.keys: torch.Tensor | None = None
+            self.step = 0
 
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            finite = torch.isfinite(scores).all(dim=-1).tolist()
+            # The sum is finite only if every logit is.
+            finite = torch.isfinite(scores.sum(dim=-1, dtype=torch.float64)).tolist()
             self.broken = [bad or not good for bad, good in zip(self.broken, finite, strict=True)]
             if temperature <= 0:
                 return scores
-            if not self.generators:
-                self.generators = [
-                    torch.Generator(device=scores.device).manual_seed(_seed(seed, sample)) for seed, sample in draws
-                ]
-            noise = torch.empty_like(scores, dtype=torch.float32)
-            for row, generator in zip(noise, self.generators, strict=True):
-                row.exponential_(generator=generator)
-            # -log of an exponential variable is Gumbel distributed.
-            return scores.float() / temperature - noise.log()
+            if self.keys is None:
+                self.keys = sampling.keys_tensor(draws, scores.device)
+            chosen = sampling.draw(scores.nan_to_num(0.0), self.keys, self.step, temperature)
+            self.step += 1
+            return torch.full_like(scores, float("-inf")).scatter_(1, chosen[:, None], 0.0)
 
-    return SeededNoise()
-
-
-def _seed(seed: int, sample: int) -> int:
-    """One 63-bit seed per sample, unrelated between neighbours."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{sample}".encode()).digest()[:8], "big") >> 1
+    return SeededDraws()
 
 
 def _cpu_computes_bfloat16() -> bool:

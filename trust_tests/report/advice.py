@@ -32,7 +32,8 @@ def headline(report: Report, quote: Quote) -> str:
     for verdict, gates, what in findings:
         share = f"{len(gates)} {what}" if parts else f"{len(gates)} of {count(total, 'gate')} {what}"
         parts.append(share if parts else f"{share}: {_names(gates, quote, deltas=verdict is not Verdict.ERROR)}")
-    if report.unmeasured:
+    # A selected test that measured nothing leaves an ERROR gate as well: it is counted once.
+    if report.unmeasured and not report.having(Verdict.ERROR):
         parts.append(f"{count(len(report.unmeasured), 'selected test')} measured nothing")
     return "; ".join(parts) or "The suite did not pass, though every gate did"
 
@@ -71,7 +72,7 @@ def next_step(report: Report, quote: Quote) -> str:
     failed, broken = report.having(Verdict.FAIL), report.having(Verdict.ERROR)
     undecided = report.having(Verdict.INCONCLUSIVE)
     steps = []
-    if report.unmeasured:
+    if report.unmeasured and not broken:
         first = report.unmeasured[0]
         reason = f": {quote(first.reason)}." if first.reason else "."
         steps.append(f"Make {quote(first.node)} measure something{reason}")

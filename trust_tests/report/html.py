@@ -38,7 +38,7 @@ SYMBOLS: Mapping[Verdict, str] = {
     Verdict.INCONCLUSIVE: "?",
 }
 _OPEN_ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
-_FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype")
+_FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype", "device")
 
 
 def render_html(data: Mapping[str, object]) -> str:

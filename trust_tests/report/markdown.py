@@ -22,7 +22,7 @@ _SYMBOLS: Mapping[Verdict, str] = {
     Verdict.INCONCLUSIVE: "❔",
 }
 _CELLS_SHOWN = 5
-_FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype")
+_FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype", "device")
 _CUT = "\n… cut here; the HTML report has everything.\n"
 
 

@@ -37,7 +37,8 @@ def summary_lines(
     lines += _wrapped(f"next: {advice.next_step(report, _quoted)}", width)
     if report.gates:
         lines.append("")
-        lines += _table(report, width, color) if width >= _TABLE_FROM else _list(report, width, color)
+        columns = _name_columns(report, width) if width >= _TABLE_FROM else None
+        lines += _table(report, columns, width, color) if columns else _list(report, width, color)
     for test in report.unmeasured:
         lines += _wrapped(f"not measured: {label(test.node, 200)}: {label(test.reason, 300)}", width)
     if report_path is not None:
@@ -66,12 +67,22 @@ def _wrapped(text: str, width: int, color: bool = False, verdict: Verdict | None
     return lines
 
 
-def _table(report: Report, width: int, color: bool) -> Iterator[str]:
+def _name_columns(report: Report, width: int) -> tuple[int, int] | None:
+    """Widths for a dimension's and a variant's name beside the figures; None where cut names would look alike."""
     spare = width - len(_columns("", "", "", "", "")) - len(Verdict.INCONCLUSIVE.value) - 2
-    longest = max(display_width(_quoted(gate.variant_name)) for gate in report.gates)
-    first = max(display_width(_quoted(gate.title)) for gate in report.gates)
-    first = min(max(first, len("dimension")), max(spare // 2, spare - longest))
+    titles = {_quoted(gate.title) for gate in report.gates}
+    variants = {_quoted(gate.variant_name) for gate in report.gates}
+    longest = max(map(display_width, variants))
+    first = max(len("dimension"), *map(display_width, titles))
+    first = min(first, max(spare // 2, spare - longest))
     second = min(max(longest, len("variant")), spare - first)
+    distinct = len({fitted(name, first) for name in titles}) == len(titles)
+    distinct = distinct and len({fitted(name, second) for name in variants}) == len(variants)
+    return (first, second) if distinct else None
+
+
+def _table(report: Report, columns: tuple[int, int], width: int, color: bool) -> Iterator[str]:
+    first, second = columns
     heads = _columns("dense", "score", "delta", "flips", "refusals")
     yield f"{fitted('dimension', first)} {fitted('variant', second)} {heads}verdict"
     dimension = None

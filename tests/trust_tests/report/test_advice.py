@@ -99,6 +99,10 @@ def test_unmeasured_tests_are_counted_and_explained(passing):
     passing |= {"verdict": "ERROR", "unmeasured": [{"node": "test_privacy", "reason": "no GPU"}]}
     assert headline(passing) == "1 selected test measured nothing"
     assert next_step(passing) == "Make test_privacy measure something: no GPU."
+    passing["gates"][0]["verdict"] = "ERROR"
+    assert headline(passing) == "1 of 3 gates could not be measured: Toxicity on gptq 8 bit"
+    assert next_step(passing).startswith("Repair the measurement of Toxicity")
+    passing["gates"][0]["verdict"] = "PASS"
     passing["unmeasured"][0]["reason"] = ""
     assert next_step(passing) == "Make test_privacy measure something."
 

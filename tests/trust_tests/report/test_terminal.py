@@ -53,6 +53,14 @@ def test_long_and_wide_names_are_cut(results):
     assert "日…" in lines[head + 1] or "語…" in lines[head + 1] or "本…" in lines[head + 1]
 
 
+def test_names_that_would_look_alike_when_cut_are_shown_on_lines_of_their_own(results):
+    for number, model in enumerate(results["models"].values()):
+        model["name"] = f"magnitude:pattern=unstructured,sparsity=0.{number}"
+    lines = summary_lines(results, 80)
+    assert not [line for line in lines if line.startswith("dimension")]
+    assert len({line for line in lines if line.startswith("Toxicity on magnitude")}) == 3
+
+
 def test_colour_only_on_demand_and_only_on_verdicts(results):
     plain = summary_lines(results, 80)
     coloured = summary_lines(results, 80, color=True)

@@ -62,6 +62,14 @@ def test_a_run_that_measured_nothing_at_all_can_be_read(results):
     assert gate.reason == "the model is gone"
 
 
+def test_fingerprints_of_models_and_dimensions_are_kept(results):
+    del results["dimensions"]["ethics"]["fingerprint"]
+    prints = read(results).fingerprints
+    assert prints["model dense"] == "sha256:dense"
+    assert prints["dimension privacy"] == "version=1, scorer=alt-profanity-check 1.9.1"
+    assert "dimension ethics" not in prints
+
+
 def make_unmeasured(results):
     results["unmeasured"] = [{"node": "test_privacy.py::test_gate", "reason": "skipped"}]
 

@@ -1,0 +1,130 @@
+"""GPTQ against its definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from compressors import gptq, rtn
+from compressors.errors import CompressionError
+from compressors.grid import Grid
+from compressors.layerwise import Inputs
+
+
+def problem(rows: int = 24, columns: int = 96, tokens: int = 512, seed: int = 0) -> tuple[Tensor, Inputs]:
+    """A weight and correlated inputs, as layers have."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(columns, columns, generator=generator) / columns**0.5
+    activations = torch.randn(tokens, columns, generator=generator) @ (mixing + 0.3 * torch.eye(columns))
+    return torch.randn(rows, columns, generator=generator), Inputs(activations)
+
+
+def values(**changes: object) -> dict[str, object]:
+    return {"bits": 3, "group": 32, "sym": False, "act_order": False, "damp": 0.01} | changes
+
+
+def loss(weight: Tensor, solution: Tensor, inputs: Inputs) -> float:
+    """‖(W − Ŵ)X‖², the layer's squared error on its inputs."""
+    return float(((weight - solution.float()) @ inputs.activations.T).square().sum())
+
+
+def column_by_column(weight: Tensor, inputs: Inputs, grid: Grid, damp: float) -> Tensor:
+    """Equations 2 and 3 of the paper as they stand: after each column, correct all others and shrink H⁻¹."""
+    w, hessian = weight.double().clone(), inputs.hessian.double()
+    hessian = hessian + damp * hessian.diagonal().mean() * torch.eye(len(hessian))
+    inverse = torch.linalg.inv(hessian)
+    out = torch.empty_like(w)
+    for q in range(w.shape[1]):
+        if q % grid.group == 0:
+            span = grid.fit(w[:, q : q + grid.group].T.float())
+        out[:, q] = grid.round(w[:, q].float(), span, torch.empty(len(w))).double()
+        w -= torch.outer((w[:, q] - out[:, q]) / inverse[q, q], inverse[q])
+        inverse = inverse - torch.outer(inverse[:, q], inverse[q]) / inverse[q, q]
+        inverse[q, q] = 1  # removed: its row and column are zero
+        inverse[q, :q] = inverse[q, q + 1 :] = 0
+    return out
+
+
+@pytest.mark.parametrize("group", [32, 96, 20, 128])
+def test_lazy_blocks_give_what_the_papers_equations_give(group, monkeypatch):
+    weight, inputs = problem()
+    monkeypatch.setattr(gptq, "BLOCK", 16)
+    grid = Grid(3, group, False, torch.float32)
+    expected = column_by_column(weight, inputs, grid, 0.01)
+    (solution,) = gptq.quantise([weight], inputs, values(group=group))
+    agree = (solution.weight - expected).abs() < 1e-4
+    # A weight half-way between two levels may fall either way, and moves what comes after it in its row.
+    assert agree.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("sym", [True, False])
+@pytest.mark.parametrize("act_order", [True, False])
+def test_it_beats_rounding_to_nearest_on_the_same_grid(bits, sym, act_order):
+    weight, inputs = problem(seed=bits)
+    asked = values(bits=bits, sym=sym, act_order=act_order)
+    (ours,) = gptq.quantise([weight], inputs, asked)
+    (nearest,) = rtn.quantise([weight], None, asked)
+    assert loss(weight, ours.weight, inputs) < 0.9 * loss(weight, nearest.weight, inputs)
+
+
+def test_static_groups_are_those_of_the_dense_weights():
+    weight, inputs = problem()
+    (ours,) = gptq.quantise([weight], inputs, values(act_order=True))
+    (nearest,) = rtn.quantise([weight], None, values())
+    assert ours.quantised is not None
+    assert nearest.quantised is not None
+    assert torch.equal(ours.quantised.scales, nearest.quantised.scales)
+    assert torch.equal(ours.quantised.zero_points, nearest.quantised.zero_points)
+
+
+def test_layers_solved_together_are_as_solved_alone():
+    weight, inputs = problem()
+    parts = [weight[:8], weight[8:]]
+    together = gptq.quantise(parts, inputs, values())
+    alone = [gptq.quantise([part], inputs, values())[0] for part in parts]
+    for one, other in zip(together, alone, strict=True):
+        assert ((one.weight - other.weight).abs() > 1e-5).float().mean() < 0.01
+
+
+def test_inputs_and_weights_are_left_as_they_were():
+    weight, inputs = problem()
+    before, hessian = weight.clone(), inputs.hessian.clone()
+    gptq.quantise([weight], inputs, values(act_order=True))
+    assert torch.equal(weight, before)
+    assert torch.equal(inputs.hessian, hessian)
+
+
+def test_weights_of_inputs_that_are_always_zero_become_zero():
+    weight, inputs = problem()
+    inputs.activations[:, [3, 50]] = 0
+    (solution,) = gptq.quantise([weight], Inputs(inputs.activations), values())
+    assert not solution.weight[:, [3, 50]].any()
+
+
+def test_a_ragged_last_group_has_a_scale_of_its_own():
+    weight, inputs = problem(columns=90)
+    (solution,) = gptq.quantise([weight], inputs, values(group=32))
+    assert solution.quantised is not None
+    assert solution.quantised.scales.shape == (24, 3)
+    assert torch.equal(solution.weight, solution.quantised.weight())
+
+
+def test_a_hessian_that_is_not_positive_definite_is_said_to_be_so():
+    with pytest.raises(CompressionError, match=r"not positive definite; raise damp \(now 1e-08\) or samples"):
+        gptq.inverse_factor(-torch.eye(4), 1e-8)
+
+
+def test_the_factor_is_that_of_the_damped_inverse():
+    _, inputs = problem(columns=20)
+    hessian = inputs.hessian.clone()
+    damped = hessian + 0.1 * hessian.diagonal().mean() * torch.eye(20)
+    factor = gptq.inverse_factor(hessian, 0.1)
+    assert torch.equal(factor, factor.triu())
+    torch.testing.assert_close(factor.T @ factor, torch.linalg.inv(damped), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("group", "size"), [(1, 128), (48, 96), (64, 128), (128, 128), (256, 128), (200, 200)])
+def test_no_group_straddles_a_block(group, size):
+    assert gptq.block_size(group) == size

@@ -1,0 +1,47 @@
+"""Which weights stay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressors.errors import CompressionError
+from compressors.masks import keep_largest, keep_n_of_m
+
+tables = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(
+    lambda shape: st.lists(
+        st.lists(st.integers(0, 4), min_size=8 * shape[1], max_size=8 * shape[1]), min_size=shape[0], max_size=shape[0]
+    )
+)
+
+
+@given(tables, st.floats(0.001, 0.999))
+def test_exactly_the_asked_number_of_lowest_scores_goes_even_among_ties(table, sparsity):
+    scores = torch.tensor(table, dtype=torch.float32)
+    keep = keep_largest(scores, sparsity)
+    assert int((~keep).sum()) == round(sparsity * scores.numel())
+    if keep.any() and not keep.all():
+        assert scores[~keep].max() <= scores[keep].min()
+
+
+@given(tables, st.sampled_from([(2, 4), (4, 8), (1, 2)]))
+def test_every_group_keeps_its_n_highest(table, sizes):
+    n, m = sizes
+    scores = torch.tensor(table, dtype=torch.float32)
+    groups = scores.view(-1, m)
+    keep = keep_n_of_m(scores, n, m).view(-1, m)
+    assert (keep.sum(dim=1) == n).all()
+    for group, kept in zip(groups, keep, strict=True):
+        assert group[~kept].max() <= group[kept].min()
+
+
+def test_ties_keep_the_earlier_weight():
+    assert keep_n_of_m(torch.ones(1, 4), 2, 4).tolist() == [[True, True, False, False]]
+    assert keep_largest(torch.ones(1, 4), 0.25).tolist() == [[True, True, True, False]]
+
+
+def test_a_width_that_the_pattern_does_not_divide_is_refused():
+    with pytest.raises(CompressionError, match="6 columns are not a multiple of 4: pattern 2:4"):
+        keep_n_of_m(torch.ones(2, 6), 2, 4)

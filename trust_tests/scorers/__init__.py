@@ -1,0 +1,1 @@
+"""Text → judgement: how toxic it is, and whether it declines to answer."""

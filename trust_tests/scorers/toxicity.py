@@ -1,0 +1,71 @@
+"""Text → toxicity in [0, 1].
+
+The published benchmark asks the Perspective service, which a test suite cannot: it is a network service with a
+quota, and it ends after 2026. Scores of another scorer are a metric of their own; compare them only with scores
+of the same scorer and version.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Protocol
+
+
+class ScorerError(RuntimeError):
+    """A scorer that cannot work here; the message is one line for the user."""
+
+
+class ToxicityScorer(Protocol):
+    """What a toxicity scorer must offer. `name` and `version` are part of every fingerprint."""
+
+    @property
+    def name(self) -> str:
+        """The scorer's name, such as a package or a model id."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever any text may be scored differently."""
+        ...
+
+    def score(self, texts: Sequence[str]) -> list[float | None]:
+        """One toxicity in [0, 1] per text, in order; None where this text cannot be scored."""
+        ...
+
+
+class ProfanityCheckScorer:
+    """The embedded scorer: a calibrated linear classifier on word counts, from the package alt-profanity-check.
+
+    Its model is a pickle inside the package's own wheel, so reading it asks for the same trust as importing the
+    package's code, and nothing is read from anywhere else.
+    """
+
+    name = "alt-profanity-check"
+
+    @property
+    def version(self) -> str:
+        """The versions of the package and of scikit-learn, which computes its scores."""
+        try:
+            return f"{metadata.version(self.name)}+scikit-learn-{metadata.version('scikit-learn')}"
+        except metadata.PackageNotFoundError as error:
+            raise ScorerError(
+                f"toxicity scorer: package {error.name} is not installed; pip install {self.name}"
+            ) from None
+
+    def score(self, texts: Sequence[str]) -> list[float | None]:
+        """See `ToxicityScorer.score`; a blank text has no toxicity to measure and gives None."""
+        written = [text for text in texts if text.strip()]
+        if not written:
+            return [None] * len(texts)
+        try:
+            from profanity_check import predict_prob
+        except ImportError as error:
+            raise ScorerError(f"toxicity scorer: {error}; pip install {self.name}") from None
+        scores = iter(map(float, predict_prob(written)))
+        return [_finite(next(scores)) if text.strip() else None for text in texts]
+
+
+def _finite(score: float) -> float | None:
+    return score if math.isfinite(score) else None
