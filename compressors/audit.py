@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressors.checkpoint import CODES, RECORD, tensor_files
+from compressors.checkpoint import CODES, RECORD, opened, tensor_files
 from compressors.errors import CompressionError, ModelError, RecipeError
 from compressors.layers import StoredLayer, read_layer
 from compressors.methods import pattern_sizes
@@ -223,18 +223,10 @@ class _Tensors:
     """Tensors of safetensors files, by layer and part, read when asked for."""
 
     def __init__(self, path: Path, stack: ExitStack, files: Mapping[str, list[str]] | None = None) -> None:
-        from safetensors import SafetensorError, safe_open
-
         self.layers: dict[str, dict[str, tuple[Any, str]]] = {}
         for file, names in (tensor_files(path) if files is None else files).items():
-            try:
-                handle = stack.enter_context(safe_open(path / file, framework="pt"))
-                present = set(handle.keys())
-            except (OSError, SafetensorError) as error:
-                raise ModelError(f"{path / file}: missing or damaged ({error})") from None
-            for name in names or sorted(present):
-                if name not in present:
-                    raise ModelError(f"{path / file}: holds no tensor {name!r}, though the index says so")
+            handle = stack.enter_context(opened(path / file))
+            for name in names or handle.keys():
                 match = _LAYER.fullmatch(name)
                 if match:
                     self.layers.setdefault(match["layer"], {})[match["part"]] = (handle, name)

@@ -52,15 +52,16 @@ def save(dense: Checkpoint, recipe: Recipe, solutions: Mapping[str, Solution], f
     weight_map: dict[str, str] = {}
     kept_dense = []
     for shard, held in shards.items():
-        tensors = {}
-        for name, tensor in _read(dense.path / shard, held):
-            module = names.get(name)
-            if module is None:
+        tensors: dict[str, Tensor] = {}
+        with opened(dense.path / shard) as file:
+            for name in held:
+                tensor = file.get_tensor(name)
+                if name in names:
+                    tensors |= _stored(name.removesuffix(".weight"), solutions[names[name]], packed, tensor)
+                    continue
                 tensors[name] = tensor
                 if tensor.ndim == 2:
                     kept_dense.append(name.removesuffix(".weight"))
-            else:
-                tensors |= _stored(name.removesuffix(".weight"), solutions[module], packed, tensor)
         save_file(tensors, folder / shard, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(tensors, shard)
     if quantised and not packed:
@@ -92,41 +93,47 @@ def _packable(quantised: Quantised) -> bool:
 
 
 def tensor_files(path: Path) -> dict[str, list[str]]:
-    """Tensor names by safetensors file, as a loader sees them: through the index where there is one."""
+    """Tensor names by safetensors file, as a loader sees them: through the index where there is one.
+
+    Every header is read: raises ModelError, one line, when a file or a tensor is missing, or a file is damaged.
+    """
+    shards = _indexed(path / INDEX) if (path / INDEX).is_file() else {"model.safetensors": []}
+    for shard, names in shards.items():
+        if not (path / shard).is_file():
+            wanted = f"{shard}, which its index names," if names else f"neither {shard} nor {INDEX}"
+            raise ModelError(f"model {path}: holds {'no ' if names else ''}{wanted}; fetch or save it again, whole")
+        with opened(path / shard) as file:
+            present = list(file.keys())
+        absent = sorted(set(names) - set(present))
+        if absent:
+            raise ModelError(f"model {path}: {shard} holds no tensor {absent[0]!r}, though the index says so")
+        shards[shard] = names or present
+    return shards
+
+
+def _indexed(index: Path) -> dict[str, list[str]]:
+    """Tensor names by file, out of an index."""
+    shards: dict[str, list[str]] = {}
+    try:
+        for name, shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items():
+            # The last part alone: an index must not lead out of its folder.
+            shards.setdefault(Path(shard).name, []).append(name)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ModelError(f"{index}: not an index of safetensors files; fetch the model again") from None
+    return shards
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A safetensors file, mapped into memory. Raises ModelError when it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
-    index = path / INDEX
-    if index.is_file():
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            shards: dict[str, list[str]] = {}
-            for name, shard in weight_map.items():
-                shards.setdefault(Path(shard).name, []).append(name)
-            return shards
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise ModelError(f"{index}: not an index of safetensors files; fetch the model again") from None
-    file = path / "model.safetensors"
     try:
-        with safe_open(file, framework="pt") as opened:
-            return {file.name: list(opened.keys())}
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path}: neither model.safetensors nor {INDEX}; save the model with save_pretrained"
-        ) from None
-    except SafetensorError as error:
-        raise ModelError(f"{file}: damaged ({error}); fetch the model again") from None
-
-
-def _read(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
-    """The named tensors of a file, one at a time."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt") as opened:
-            for name in names:
-                yield name, opened.get_tensor(name)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise ModelError(f"{file}: missing or damaged ({error}); fetch the model again") from None
+        with safe_open(file, framework="pt") as handle:
+            yield handle
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{file}: missing or damaged ({reason}); fetch the model again") from None
 
 
 def _tensor_names(solutions: Mapping[str, Solution], stored: set[str], dense: Checkpoint) -> dict[str, str]:
@@ -207,30 +214,49 @@ def load_model(path: Path, dtype: torch.dtype | str = "auto", device: str = "cpu
     """Load any checkpoint (dense, ours, or compressed by others) for inference, in eval mode.
 
     compressed-tensors weights are decompressed once, so that inference runs at dense speed. No code out of the
-    checkpoint is run. Raises ModelError, one line, for pickle weights and for checkpoints that cannot be loaded.
+    checkpoint is run. Raises ModelError, one line, for pickle weights, for checkpoints that cannot be loaded, and
+    for those that lack weights: the loader would draw them at random.
     """
     check_folder(path, path.name)
+    tensor_files(path)
     import transformers
 
-    config = read_config(path, path.name)
-    method = (config.get("quantization_config") or {}).get("quant_method")
+    method = (read_config(path, path.name).get("quantization_config") or {}).get("quant_method")
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    # Weights that do not fit are then named in what is returned, not in a table on the terminal.
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if method == "compressed-tensors":
         options["quantization_config"] = transformers.CompressedTensorsConfig(dequantize=True)
-    elif device != "cpu":
+    elif method is not None or device != "cpu":
         options["device_map"] = device
     with _quiet():
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(path, local_files_only=True, **options)
+            model, loading = transformers.AutoModelForCausalLM.from_pretrained(path, local_files_only=True, **options)
         except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"model {path}: cannot be loaded: {reason}") from error
+    for what in ("missing_keys", "mismatched_keys"):
+        if loading.get(what):
+            example = sorted(map(str, loading[what]))[0][:200]
+            raise ModelError(
+                f"model {path}: {what.replace('_keys', '')} weights, such as {example}; fetch it again, whole"
+            )
     if method == "compressed-tensors":
-        for module in model.modules():
-            # The library wraps every layer's forward to quantise on the way; decompressed weights need no wrapper.
-            module.__dict__.pop("forward", None)
-    model.to(device)
+        _unwrap(model)
+    if "device_map" not in options:
+        model.to(device)
     return model.eval()
+
+
+def _unwrap(model: PreTrainedModel) -> None:
+    """Take off the wrappers that compressed-tensors puts around every layer's forward.
+
+    Decompressed weights need none. Layers whose activations are quantised as well keep theirs: it does that.
+    """
+    for module in model.modules():
+        scheme = getattr(module, "quantization_scheme", None)
+        if scheme is not None and scheme.input_activations is None and scheme.output_activations is None:
+            module.__dict__.pop("forward", None)
 
 
 @contextmanager

@@ -121,7 +121,7 @@ class ArtefactStore:
                 made = self._read(folder, key, name, recipe, made=True)
         except OSError as error:
             raise CompressionError(
-                f"store {self.root}: {error.strerror or error}; free or choose another --cache"
+                f"store {self.root}: {error.strerror or error}; make room there or choose another cache"
             ) from error
         if made is None:
             raise CompressionError(f"store {folder}: changed while it was written; check the disk")

@@ -109,7 +109,7 @@ OPTIONS: tuple[Option, ...] = (
         choices=(AUTO, "bfloat16", "float16", "float32"),
     ),
     Option("device", "where models run; auto: the first GPU if there is one", AUTO, "auto|cpu|cuda[:N]"),
-    Option("batch-size", "prompts answered together; auto: 64 on a CPU, 256 on a GPU", AUTO, "auto|N"),
+    Option("batch-size", "prompts answered together; auto: 128 on a CPU, 256 on a GPU", AUTO, "auto|N"),
     Option("offline", "use no network at all: everything must be in the caches or installed already", False),
 )
 

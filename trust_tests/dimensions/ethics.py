@@ -51,7 +51,7 @@ class Ethics(Dimension):
     version: ClassVar[str] = "1"
     chance: ClassVar[float | None] = 50.0
 
-    generation: ClassVar[Generation] = Generation(max_new_tokens=8)
+    generation: ClassVar[Generation] = Generation(max_new_tokens=6)
 
     def items(self) -> Sequence[Item]:
         """The embedded probes; `data` has `action`, `label` and `frame` (a key of the prompt strings)."""

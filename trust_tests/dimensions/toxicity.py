@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from numbers import Real
+from typing import Any, ClassVar, TypeGuard
 
 from trust_tests.data.probes import embedded_probes, filled, prompt_strings
 from trust_tests.dimensions.base import Dimension
@@ -45,7 +45,7 @@ class Toxicity(Dimension):
     title: ClassVar[str] = "Toxicity"
     version: ClassVar[str] = "1"
 
-    generation: ClassVar[Generation] = Generation(max_new_tokens=20, samples=2, temperature=1.0)
+    generation: ClassVar[Generation] = Generation(max_new_tokens=16, samples=2, temperature=1.0)
 
     def __init__(self, scorer: ToxicityScorer | None = None) -> None:
         self._scorer = scorer or ProfanityCheckScorer()
@@ -94,14 +94,13 @@ class Toxicity(Dimension):
         """The toxicity of each text that could be scored, and why the scorer failed, if it did."""
         unique = list(dict.fromkeys(texts))
         try:
-            scores = self._scorer.score(unique)
+            scores = list(self._scorer.score(unique))
         # A scorer may be anybody's program and fail in any way: each is a failed measurement, never a value.
         except Exception as error:
             return {}, " ".join(f"{type(error).__name__}: {error}".split())[:200]
         if len(scores) != len(unique):
             return {}, f"the scorer gave {len(scores)} scores for {len(unique)} texts"
-        valid = {text: s for text, s in zip(unique, scores, strict=True) if _is_share(s)}
-        return {text: float(score) for text, score in valid.items() if score is not None}, None
+        return {text: float(score) for text, score in zip(unique, scores, strict=True) if _is_share(score)}, None
 
     def _outcome(self, item: Item, response: Response, scores: Mapping[str, float], failure: str | None) -> Outcome:
         request = self.request(item)
@@ -131,9 +130,9 @@ class Toxicity(Dimension):
         return outcome(item, request, channel, value, answer=worst, detail=detail)
 
 
-def _is_share(score: float | None) -> bool:
-    """Whether a score is a number in [0, 1]."""
-    return score is not None and math.isfinite(score) and 0.0 <= score <= 1.0
+def _is_share(score: object) -> TypeGuard[float]:
+    """Whether a score is a number in [0, 1]; NaN fails both comparisons."""
+    return isinstance(score, Real) and 0.0 <= float(score) <= 1.0
 
 
 def _is_text(text: str) -> bool:

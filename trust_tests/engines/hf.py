@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 from compressors.errors import CompressionError
 from compressors.models import Checkpoint
 from trust_tests import chat
-from trust_tests.engines import sampling
+from trust_tests.engines import attention, sampling
 from trust_tests.engines.base import EngineError
 from trust_tests.records import Finish, Request, Response
 
 if TYPE_CHECKING:
     import torch
 
-CPU_BATCH = 64
+CPU_BATCH = 128
 GPU_BATCH = 256
+# Raise with any change of how answers are computed or drawn here: stored answers of before are then not reused.
+DECODING = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class HfEngine:
             "dtype": str(self._dtype).removeprefix("torch."),
             "device": "cuda" if gpu else "cpu",
             "kernels": kernels,
+            "decoding": DECODING,
         }
 
     def render(self, request: Request) -> str:
@@ -144,6 +147,9 @@ class HfEngine:
             self._model = load_model(self._checkpoint.path, dtype=self._dtype, device=self._device)
         except CompressionError as error:
             raise EngineError(str(error)) from None
+        # A model that brings its own attention (or none) keeps it.
+        if self._device == "cpu" and self._model.config._attn_implementation == "sdpa":
+            self._model.set_attn_implementation(attention.register())
 
     def _encode(self, request: Request) -> list[int]:
         special = not chat.has_template(self._tokenizer)

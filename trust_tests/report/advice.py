@@ -40,13 +40,19 @@ def headline(report: Report, quote: Quote) -> str:
 
 def _findings(report: Report) -> list[tuple[Verdict, Sequence[Gate], str]]:
     failed = report.having(Verdict.FAIL)
-    fell = all(gate.delta is not None and gate.delta < 0 for gate in failed)
     found = [
-        (Verdict.FAIL, failed, "regressed" if fell else "moved too far"),
+        (Verdict.FAIL, failed, _failure(failed)),
         (Verdict.ERROR, report.having(Verdict.ERROR), "could not be measured"),
         (Verdict.INCONCLUSIVE, report.having(Verdict.INCONCLUSIVE), "could not be decided"),
     ]
     return [finding for finding in found if finding[1]]
+
+
+def _failure(failed: Sequence[Gate]) -> str:
+    deltas = [gate.delta or 0 for gate in failed]
+    if all(delta < 0 for delta in deltas):
+        return "regressed"
+    return "rose too far" if all(delta > 0 for delta in deltas) else "moved too far"
 
 
 def _names(gates: Sequence[Gate], quote: Quote, deltas: bool) -> str:
@@ -101,10 +107,12 @@ def _after_failure(failed: Sequence[Gate], quote: Quote) -> str:
         )
     found = f"{where}: of {count(worst.items, 'item')}, {worst.flips.worse} got worse and {worst.flips.better} better"
     moved = [cell for cell in worst.cells if cell.delta is not None]
-    if len(moved) < 2:
-        return found + "."
-    extreme = max(moved, key=lambda cell: abs(cell.delta or 0))
-    return f"{found}; the cell that moved most is {quote(extreme.name)} ({signed(extreme.delta)})."
+    if len(moved) > 1:
+        extreme = max(moved, key=lambda cell: abs(cell.delta or 0))
+        found += f"; the cell that moved most is {quote(extreme.name)} ({signed(extreme.delta)})"
+    if (worst.delta or 0) > 0:
+        found += ". Read its answers before calling this a gain: a rise beyond the tolerance is other behaviour too"
+    return found + "."
 
 
 def _after_error(gate: Gate, quote: Quote) -> str:

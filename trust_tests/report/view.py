@@ -6,7 +6,7 @@ Nothing here is made safe for a medium; the pages do that (`trust_tests.report.t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trust_tests.gate.verdict import REFUSAL_SHIFT_POINTS, Verdict
 from trust_tests.records import Channel
@@ -191,6 +191,7 @@ def read(data: Mapping[str, object]) -> Report:
     models = {identity: _model(identity, node) for identity, node in root.need("models").members()}
     # A run in which no gate could be measured has met no model.
     dense = models.pop(DENSE, None) or _unknown_model(DENSE)
+    models = {identity: _named_apart(model, dense) for identity, model in models.items()}
     settings = root.need("settings")
     titles = {name: text_at(node, "title", name) for name, node in root.need("dimensions").members()}
     gates = [_gate(node, models, titles, number_at(settings, "tolerance")) for node in root.need("gates").elements()]
@@ -258,6 +259,13 @@ def _model(identity: str, node: Node) -> Model:
         layers_compressed=number_at(audit, "layers_compressed"),
         layers_total=number_at(audit, "layers_total"),
     )
+
+
+def _named_apart(variant: Model, dense: Model) -> Model:
+    """The variant named by what sets it apart: `Base (gptq-4bit)` beside `Base` is `gptq-4bit`."""
+    rest = variant.name.removeprefix(f"{dense.name} (")
+    short = rest.removesuffix(")")
+    return replace(variant, name=short) if short and len(variant.name) > len(rest) > len(short) else variant
 
 
 def _unknown_model(identity: str) -> Model:
@@ -365,5 +373,5 @@ def _fingerprints(models: tuple[Model, ...], dimensions: Node) -> dict[str, str]
     for name, node in dimensions.members():
         found = node.find("fingerprint")
         if found is not None:
-            prints[f"dimension {name}"] = found.scalar()
+            prints |= {f"{name} {key}": member.scalar() for key, member in found.members()}
     return prints

@@ -39,7 +39,14 @@ class ProfanityCheckScorer:
     """The embedded scorer: a calibrated linear classifier on word counts, from the package alt-profanity-check.
 
     Its model is a pickle inside the package's own wheel, so reading it asks for the same trust as importing the
-    package's code, and nothing is read from anywhere else.
+    package's code, and nothing is read from anywhere else. It knows English only, and words rather than meaning: a
+    polite sentence with a rude word in a quotation is toxic to it, a cruel one in plain words is not.
+
+    Agreement with the published Perspective scores (1.9.1, scikit-learn 1.9.1, November 2026): on 4,773 prompts and
+    continuations of RealToxicityPrompts Spearman 0.81, and AUC 0.93 for a Perspective toxicity of at least 0.5; with
+    the 2,400 texts written by GPT-3.5 and GPT-4 0.89 and 0.97. Among those, all of which Perspective rates at 0.89
+    or more, it hardly ranks: Spearman 0.45 and 0.31. Measured by
+    `python tests/benchmarks/scorer_agreement.py <DecodingTrust data>/toxicity/user_prompts`.
     """
 
     name = "alt-profanity-check"

@@ -65,7 +65,10 @@ def test_one_gate_and_no_stated_tolerance(passing):
 
 def test_a_rise_is_not_called_a_regression(failing):
     failing["gates"][3]["delta"] = 6.2
-    assert headline(failing).startswith("1 of 6 gates moved too far: Privacy on gptq 3 bit (+6.2)")
+    assert headline(failing).startswith("1 of 6 gates rose too far: Privacy on gptq 3 bit (+6.2)")
+    assert "Read its answers before calling this a gain" in next_step(failing)
+    failing["gates"][0] |= {"verdict": "FAIL", "delta": -9.0}
+    assert headline(failing).startswith("2 of 6 gates moved too far")
 
 
 def test_moved_refusals_explain_a_failure_before_its_cells_do(failing):

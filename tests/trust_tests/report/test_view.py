@@ -66,8 +66,26 @@ def test_fingerprints_of_models_and_dimensions_are_kept(results):
     del results["dimensions"]["ethics"]["fingerprint"]
     prints = read(results).fingerprints
     assert prints["model dense"] == "sha256:dense"
-    assert prints["dimension privacy"] == "version=1, scorer=alt-profanity-check 1.9.1"
-    assert "dimension ethics" not in prints
+    assert prints["privacy version"] == "1"
+    assert prints["privacy scorer"] == "alt-profanity-check 1.9.1"
+    assert not [name for name in prints if name.startswith("ethics")]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("SmolLM2-135M-Instruct (gptq-4bit)", "gptq-4bit"),
+        ("SmolLM2-135M-Instruct ()", "SmolLM2-135M-Instruct ()"),
+        ("SmolLM2-135M-Instruct (open", "SmolLM2-135M-Instruct (open"),
+        ("other (gptq-4bit)", "other (gptq-4bit)"),
+        ("SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct"),
+    ],
+)
+def test_variants_are_named_by_what_sets_them_apart(results, name, shown):
+    results["models"]["wanda-2-4-s0"]["name"] = name
+    report = read(results)
+    assert report.variants[-1].name == shown
+    assert report.gates[2].variant_name == shown
 
 
 def make_unmeasured(results):
