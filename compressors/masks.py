@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,14 +11,12 @@ from compressors.errors import CompressionError
 
 
 def keep_largest(scores: Tensor, sparsity: float) -> Tensor:
-    """True for the weights that stay when exactly round(sparsity · size) of the lowest scores go.
+    """True for the weights that stay when the lowest scores go, as few of them as reach the sparsity.
 
     scores: (rows, columns) not negative. Returns a mask of the same shape.
     """
     flat = scores.flatten()
-    pruned = round(sparsity * flat.numel())
-    if pruned == 0:
-        return torch.ones_like(scores, dtype=torch.bool)
+    pruned = count_pruned(flat.numel(), sparsity)
     threshold = flat.kthvalue(pruned).values
     keep = flat >= threshold
     # Of the weights on the threshold, the last ones in reading order go, as many as are still owed.
@@ -26,15 +26,32 @@ def keep_largest(scores: Tensor, sparsity: float) -> Tensor:
     return keep.view_as(scores)
 
 
+def keep_largest_of_rows(scores: Tensor, sparsity: float) -> Tensor:
+    """As `keep_largest`, for each row by itself  # (rows, columns)."""
+    columns = scores.shape[1]
+    return keep_n_of_m(scores, columns - count_pruned(columns, sparsity), columns)
+
+
+def count_pruned(size: int, sparsity: float) -> int:
+    """The smallest number of zeros among `size` weights that reaches a sparsity, which lies between 0 and 1."""
+    # A product such as 0.3 · 10 may come out a hair above the whole number that it is.
+    return math.ceil(sparsity * size - 1e-6) or 1
+
+
 def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
     """True for the n highest scores of every m consecutive weights of a row  # (rows, columns).
 
     Raises CompressionError when m does not divide the columns.
     """
     rows, columns = scores.shape
-    if columns % m:
-        raise CompressionError(f"{columns} columns are not a multiple of {m}: pattern {n}:{m} cannot be met")
+    require_multiple(columns, n, m)
     order = scores.view(rows, columns // m, m).argsort(dim=-1, descending=True, stable=True)
     keep = torch.zeros_like(order, dtype=torch.bool)
     keep.scatter_(-1, order[..., :n], True)
     return keep.view(rows, columns)
+
+
+def require_multiple(columns: int, n: int, m: int) -> None:
+    """Raise CompressionError when m does not divide the columns."""
+    if columns % m:
+        raise CompressionError(f"{columns} columns are not a multiple of {m}: pattern {n}:{m} cannot be met")

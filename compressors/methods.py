@@ -127,6 +127,7 @@ CALIBRATION = (
     Parameter("seed", integer(0, 2**32 - 1), 0, "which windows are drawn", shown=True),
     Parameter("calibration", path_or("builtin"), "builtin", "'builtin', or a .txt or .jsonl file of texts"),
 )
+DAMP = Parameter("damp", number(0, 10), 0.01, "added to the Hessian's diagonal, in units of its mean")
 PATTERNS = ("unstructured", "2:4", "4:8", "1:2")
 STORED = Parameter(
     "format", choice("auto", "fake"), "auto", "auto: packed codes where loaders can read them; fake: dense values"
@@ -215,7 +216,7 @@ GPTQ = Method(
     parameters=(
         *GRID,
         Parameter("act_order", choice(True, False), True, "round the columns with the largest inputs first"),
-        Parameter("damp", number(0, 10), 0.01, "added to the Hessian's diagonal, in units of its mean"),
+        DAMP,
         *CALIBRATION,
         STORED,
     ),
@@ -230,7 +231,25 @@ RTN = Method(
     slug=quantising_slug("rtn"),
     solver="compressors.rtn:quantise",
 )
-BUILT_IN: Mapping[str, Method] = {method.name: method for method in (MAGNITUDE, GPTQ, RTN)}
+WANDA = Method(
+    name="wanda",
+    version="1",
+    summary="zero the weights that are small and meet small inputs, row by row (Sun et al. 2023)",
+    parameters=(*PRUNING, *CALIBRATION),
+    slug=pruning_slug("wanda"),
+    solver="compressors.wanda:prune",
+    check=check_sparsity,
+)
+SPARSEGPT = Method(
+    name="sparsegpt",
+    version="1",
+    summary="zero weights column after column, correcting the rest (Frantar & Alistarh 2023)",
+    parameters=(*PRUNING, DAMP, *CALIBRATION),
+    slug=pruning_slug("sparsegpt"),
+    solver="compressors.sparsegpt:prune",
+    check=check_sparsity,
+)
+BUILT_IN: Mapping[str, Method] = {method.name: method for method in (MAGNITUDE, WANDA, SPARSEGPT, RTN, GPTQ)}
 
 
 @cache

@@ -27,6 +27,8 @@ RECIPES = [
     "rtn:bits=4,group=32,format=fake",
     "magnitude:pattern=2:4",
     "magnitude:sparsity=0.3",
+    "wanda:pattern=4:8,samples=4,length=32",
+    "sparsegpt:pattern=2:4,samples=4,length=32",
 ]
 PROMPT = torch.arange(3, 40)[None]
 
@@ -45,7 +47,7 @@ def test_what_is_loaded_is_what_was_in_memory(dense, tmp_path, text):
     recipe = parse_recipe(text)
     model = load_model(dense.path)
     batch = None
-    if text.startswith("gptq"):
+    if "samples" in recipe.parameters:
         batch = calibration_batch(AutoTokenizer.from_pretrained(dense.path), recipe.parameters)
     solutions = compress_layers(model, recipe, batch)
     save(dense, recipe, solutions, tmp_path)

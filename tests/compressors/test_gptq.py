@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from compressors import gptq, rtn
+from compressors import gptq, rtn, surgeon
 from compressors.errors import CompressionError
 from compressors.grid import Grid
 from compressors.layerwise import Inputs
@@ -49,7 +49,7 @@ def column_by_column(weight: Tensor, inputs: Inputs, grid: Grid, damp: float) ->
 @pytest.mark.parametrize("group", [32, 96, 20, 128])
 def test_lazy_blocks_give_what_the_papers_equations_give(group, monkeypatch):
     weight, inputs = problem()
-    monkeypatch.setattr(gptq, "BLOCK", 16)
+    monkeypatch.setattr(surgeon, "BLOCK", 16)
     grid = Grid(3, group, False, torch.float32)
     expected = column_by_column(weight, inputs, grid, 0.01)
     (solution,) = gptq.quantise([weight], inputs, values(group=group))
@@ -113,14 +113,14 @@ def test_a_ragged_last_group_has_a_scale_of_its_own():
 
 def test_a_hessian_that_is_not_positive_definite_is_said_to_be_so():
     with pytest.raises(CompressionError, match=r"not positive definite; raise damp \(now 1e-08\) or samples"):
-        gptq.inverse_factor(-torch.eye(4), 1e-8)
+        surgeon.inverse_factor(-torch.eye(4), 1e-8)
 
 
 def test_the_factor_is_that_of_the_damped_inverse():
     _, inputs = problem(columns=20)
     hessian = inputs.hessian.clone()
     damped = hessian + 0.1 * hessian.diagonal().mean() * torch.eye(20)
-    factor = gptq.inverse_factor(hessian, 0.1)
+    factor = surgeon.inverse_factor(hessian, 0.1)
     assert torch.equal(factor, factor.triu())
     torch.testing.assert_close(factor.T @ factor, torch.linalg.inv(damped), rtol=1e-3, atol=1e-5)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressors.errors import CompressionError
-from compressors.masks import keep_largest, keep_n_of_m
+from compressors.masks import count_pruned, keep_largest, keep_largest_of_rows, keep_n_of_m
 
 tables = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(
     lambda shape: st.lists(
@@ -21,7 +21,7 @@ tables = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(
 def test_exactly_the_asked_number_of_lowest_scores_goes_even_among_ties(table, sparsity):
     scores = torch.tensor(table, dtype=torch.float32)
     keep = keep_largest(scores, sparsity)
-    assert int((~keep).sum()) == round(sparsity * scores.numel())
+    assert int((~keep).sum()) == count_pruned(scores.numel(), sparsity)
     if keep.any() and not keep.all():
         assert scores[~keep].max() <= scores[keep].min()
 
@@ -45,3 +45,15 @@ def test_ties_keep_the_earlier_weight():
 def test_a_width_that_the_pattern_does_not_divide_is_refused():
     with pytest.raises(CompressionError, match="6 columns are not a multiple of 4: pattern 2:4"):
         keep_n_of_m(torch.ones(2, 6), 2, 4)
+
+
+@given(tables, st.floats(0.001, 0.999))
+def test_rows_are_pruned_alike(table, sparsity):
+    scores = torch.tensor(table, dtype=torch.float32)
+    for row, kept in zip(scores, keep_largest_of_rows(scores, sparsity), strict=True):
+        assert torch.equal(kept, keep_largest(row[None], sparsity)[0])
+
+
+@pytest.mark.parametrize(("size", "sparsity", "count"), [(10, 0.3, 3), (10, 0.31, 4), (64, 0.5, 32), (8, 0.001, 1)])
+def test_the_sparsity_is_reached_and_hardly_passed(size, sparsity, count):
+    assert count_pruned(size, sparsity) == count

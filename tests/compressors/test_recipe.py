@@ -92,6 +92,11 @@ def test_any_text_is_a_recipe_or_one_line_of_complaint(text):
         ("magnitude:pattern=2:4", "magnitude:pattern=2:4,sparsity=0.5", "magnitude-2:4"),
         ("magnitude:pattern=1:2,sparsity=0.5", "magnitude:pattern=1:2,sparsity=0.5", "magnitude-1:2"),
         ("magnitude", "magnitude:pattern=unstructured,sparsity=0.5", "magnitude-50%"),
+        (
+            "wanda:pattern=4:8,seed=3",
+            "wanda:pattern=4:8,sparsity=0.5,samples=16,length=256,seed=3,calibration=builtin",
+            "wanda-4:8-s3",
+        ),
         ("magnitude:sparsity=0.625", "magnitude:pattern=unstructured,sparsity=0.625", "magnitude-62.5%"),
         (
             "gptq:calibration=data/our notes.txt,damp=5e-2",
@@ -111,8 +116,8 @@ def test_canonical_form_and_slug(text, canonical, slug):
     ("text", "complaint"),
     [
         ("gptq:bits=5", "recipe 'gptq:bits=5': bits must be 2, 3, 4 or 8"),
-        ("gtpq:bits=4", "did you mean 'gptq'? known are magnitude, gptq"),
-        ("zzz", "no method 'zzz'; known are magnitude, gptq"),
+        ("gtpq:bits=4", "did you mean 'gptq'? known are magnitude, wanda, sparsegpt, rtn, gptq"),
+        ("zzz", "no method 'zzz'; known are magnitude, wanda"),
         ("gptq:bit=4", "gptq has no parameter 'bit'; did you mean 'bits'? known are bits, group"),
         ("gptq:bits=4,bits=4", "bits is given twice"),
         ("gptq:group=0", "group must be a whole number from 1 to 65536, or -1"),
