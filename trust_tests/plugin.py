@@ -95,6 +95,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("variant", specs, ids=[spec.id for spec in specs], indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note what must be measured, and check what the user named before anything expensive."""
     asked = [item for item in session.items if item.get_closest_marker(MARKER)]

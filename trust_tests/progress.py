@@ -7,6 +7,7 @@ pytest-xdist have no terminal and stay silent.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 LOG_INTERVAL_SECONDS = 15.0
@@ -17,10 +18,9 @@ class Progress:
     """Announcements and counters for the person who waits. `config` is pytest's."""
 
     def __init__(self, config: Any) -> None:
-        self._reporter = config.pluginmanager.getplugin("terminalreporter")
-        self._capture = config.pluginmanager.getplugin("capturemanager")
-        self._silent = self._reporter is None or hasattr(config, "workerinput") or config.option.verbose < 0
+        self._config = config
         self._what = ""
+        self._begun_at = 0
         self._started = self._drawn = 0.0
 
     def announce(self, line: str) -> None:
@@ -49,20 +49,30 @@ class Progress:
         self._write(line, renew=renew and not finished)
 
     @property
+    def _reporter(self) -> Any:
+        """pytest's terminal reporter, looked up late: it may be registered after us. None where nobody reads."""
+        if hasattr(self._config, "workerinput") or self._config.option.verbose < 0:
+            return None
+        return self._config.pluginmanager.getplugin("terminalreporter")
+
+    @property
     def _is_terminal(self) -> bool:
-        return not self._silent and bool(self._reporter.isatty)
+        reporter = self._reporter
+        return reporter is not None and bool(reporter.isatty)
 
     def _write(self, line: str, *, renew: bool) -> None:
-        if self._silent:
+        reporter = self._reporter
+        if reporter is None:
             return
-        with self._capture.global_and_fixture_disabled():
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
             if self._is_terminal:
-                width = self._reporter._tw.fullwidth - 1
-                self._reporter.rewrite(line[:width].ljust(width), erase=False)
-                self._reporter.write("" if renew else "\n", flush=True)
+                width = reporter._tw.fullwidth - 1
+                reporter.rewrite(line[:width].ljust(width))
+                reporter.write("" if renew else "\n", flush=True)
             else:
-                self._reporter.ensure_newline()
-                self._reporter.write(f"{line}\n", flush=True)
+                reporter.ensure_newline()
+                reporter.write(f"{line}\n", flush=True)
 
 
 def _duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ import pytest
 
 from compressors.errors import CompressionError
 from compressors.files import write_atomically
+from trust_tests.dimensions import DimensionError, get_dimension
 from trust_tests.engines.base import EngineError
 from trust_tests.gate.baseline import BaselineError
 from trust_tests.gate.verdict import Verdict
@@ -32,7 +33,7 @@ from trust_tests.settings import AUTO, Settings
 if TYPE_CHECKING:
     from trust_tests.report.results import Results
 
-USER_ERRORS = (CompressionError, EngineError, BaselineError, GateError)
+USER_ERRORS = (CompressionError, EngineError, BaselineError, DimensionError, GateError)
 # Exit code of a run in which something asked was not measured; regressions keep pytest's own 1.
 EXIT_UNMEASURED = 3
 _VERSIONS = ("pytest-trust-gate", "torch", "transformers", "tokenizers", "compressed-tensors", "alt-profanity-check")
@@ -74,6 +75,8 @@ class TrustRun:
     def problem_with_inputs(self) -> str | None:
         """The first thing the user named that cannot be used, as one line."""
         try:
+            for name in sorted({asked.dimension for asked in self.asked}):
+                get_dimension(name)
             self.session.check_inputs()
         except USER_ERRORS as error:
             return str(error)
@@ -153,9 +156,9 @@ class TrustRun:
         terminalreporter.section("trust gate")
         if self.config.pluginmanager.hasplugin("dsession"):
             terminalreporter.write_line(self.header())
-        for line in summary_lines(self.results.data, writer.fullwidth, color=writer.hasmarkup):
+        lines = summary_lines(self.results.data, writer.fullwidth, color=writer.hasmarkup, report_path=self.report_path)
+        for line in lines:
             terminalreporter.write_line(line)
-        terminalreporter.write_line(f"report: {self.report_path}")
 
     def pytest_unconfigure(self) -> None:
         """Leave nothing in the folder for temporary files."""

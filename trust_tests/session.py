@@ -93,10 +93,11 @@ class GateSession:
 
     def check_inputs(self) -> None:
         """Look at everything the user named before anything expensive starts. Raises ModelError, BaselineError."""
-        for spec in (self.settings.model, *self.settings.variants):
-            self._resolve(spec)
         if self.settings.baseline != AUTO:
             baseline.check(Path(self.settings.baseline))
+        # The dense model last: resolving it may convert or fetch.
+        for spec in (*self.settings.variants, self.settings.model):
+            self._resolve(spec)
 
     def make_variant(self, spec: VariantSpec) -> Variant:
         """Compress or resolve a variant and audit it. Raises CompressionError."""
@@ -229,7 +230,10 @@ def _comparable(dense: Evaluation, compressed: Evaluation) -> None:
     for name in sorted(dense.fingerprint.keys() | compressed.fingerprint.keys()):
         mine, theirs = dense.fingerprint.get(name), compressed.fingerprint.get(name)
         if mine != theirs and not name.startswith("model."):
-            raise GateError(f"the two sides cannot be compared: {name} is {mine!r} for dense, {theirs!r} for variant")
+            shown = [f"{str(value)[:12]}…" if len(str(value)) > 40 else repr(value) for value in (mine, theirs)]
+            raise GateError(
+                f"sides that cannot be compared: {name} is {shown[0]} for the dense model, {shown[1]} for the variant"
+            )
 
 
 def _model(name: str, checkpoint: Checkpoint, recipe: str | None, audit: Mapping[str, Any] | None) -> dict[str, Any]:

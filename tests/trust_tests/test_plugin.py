@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,27 +13,85 @@ import pytest
 
 RECIPE = "magnitude:pattern=2:4"
 SUITE = ["--pyargs", "trust_tests", "-p", "no:cacheprovider"]
+COARSE = "magnitude:pattern=unstructured,sparsity=0.9"
+
+# Two small dimensions as another package would bring them: an entry point, a module, a test file.
+TOYS = """
+from trust_tests.dimensions.base import Dimension
+from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request
+
+class Letters(Dimension):
+    name, title, version = "letters", "Letters", "1"
+    temperature = 0.0
+
+    def items(self):
+        return [Item(f"{self.name}/{n}", "ab"[n % 2], f"k{n}", {"n": n}) for n in range(12)]
+
+    def request(self, item):
+        question = (Message("user", f"q{item.data['n']}"),)
+        return Request(item.id, question, Generation(4, 2, self.temperature), seed=item.data["n"])
+
+    def grade(self, items, responses):
+        # Any text is an answer; its value is the share of one half of the alphabet, so that every change shows.
+        outcomes = []
+        for item, response in zip(items, responses, strict=True):
+            text = "".join(response.texts)
+            value = sum(ord(c) % 2 for c in text) / len(text) if text else 0.0
+            channel = Channel.MISSING if response.error else Channel.ANSWERED
+            value = None if response.error else value
+            outcomes.append(Outcome(item.id, item.cell, item.cluster, channel, value, "q", text))
+        return outcomes
+
+class Draws(Letters):
+    name, title, temperature = "draws", "Draws", 1.0
+"""
+TESTS = """
+import pytest
+
+@pytest.mark.trust("letters")
+def test_letters(trust_gate, variant):
+    trust_gate.check(variant)
+
+@pytest.mark.trust("draws")
+def test_draws(trust_gate, variant):
+    trust_gate.check(variant)
+"""
 
 
 @pytest.fixture
-def gate(pytester: pytest.Pytester, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the suite on the tiny model in an empty folder, in a process of its own."""
-    for name in ("TRUST_MODEL", "TRUST_RECIPE", "PYTEST_ADDOPTS"):
-        monkeypatch.delenv(name, raising=False)
+def toys(pytester: pytest.Pytester, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a package that adds two dimensions; the tiny model and a cache of its own are the defaults."""
+    for name in [name for name in os.environ if name.startswith("TRUST_") or name == "PYTEST_ADDOPTS"]:
+        monkeypatch.delenv(name)
+    pytester.makepyfile(toy_dimensions=TOYS, test_toys=TESTS)
+    metadata = pytester.mkdir("toys-1.0.dist-info")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[trust_gate.dimensions]\nletters = toy_dimensions:Letters\ndraws = toy_dimensions:Draws\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
     monkeypatch.setenv("TRUST_CACHE", str(pytester.path / "cache"))
     monkeypatch.setenv("TRUST_DTYPE", "float32")
+    monkeypatch.setenv("TRUST_MODEL", str(tiny_model))
+    return pytester.path
 
-    def run(*arguments: str, recipes: tuple[str, ...] = (RECIPE,), model: str | None = None) -> pytest.RunResult:
+
+@pytest.fixture
+def gate(pytester: pytest.Pytester, toys: Path) -> Any:
+    """Run the toy suite on the tiny model, in a process of its own."""
+
+    def run(*arguments: str, recipes: tuple[str, ...] = (RECIPE,)) -> pytest.RunResult:
         chosen = [f"--trust-recipe={recipe}" for recipe in recipes]
-        return pytester.runpytest_subprocess(
-            *SUITE, f"--trust-model={model or tiny_model}", *chosen, *arguments, timeout=300
-        )
+        return pytester.runpytest_subprocess("test_toys.py", "-p", "no:cacheprovider", *chosen, *arguments)
 
     return run
 
 
 def results(pytester: pytest.Pytester, folder: str = "trust-results") -> dict[str, Any]:
-    return json.loads((pytester.path / folder / "results.json").read_text())  # type: ignore[no-any-return]
+    """A run's results, but for its command, which names a new temporary folder each time."""
+    found = json.loads((pytester.path / folder / "results.json").read_text())
+    assert found.pop("command").startswith("pytest ")
+    return found  # type: ignore[no-any-return]
 
 
 def test_collecting_imports_no_torch_and_shows_one_node_per_dimension_and_variant(tmp_path: Path) -> None:
@@ -54,7 +113,7 @@ def test_collecting_imports_no_torch_and_shows_one_node_per_dimension_and_varian
 
 
 def test_inert_where_no_trust_test_is_collected(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_nothing(): pass")
+    pytester.makepyfile(test_plain="def test_nothing(): pass")
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     done.assert_outcomes(passed=1)
     # pytest itself lists installed plugins; beyond that line there is no word of ours.
@@ -77,133 +136,103 @@ def test_the_help_teaches_every_option(pytester: pytest.Pytester) -> None:
 def test_an_unchanged_variant_passes_and_everything_is_written(
     gate: Any, pytester: pytest.Pytester, tiny_model: Path
 ) -> None:
-    """The dense model as its own finished variant moves nothing, whatever it babbles."""
     done = gate(f"--trust-variant={tiny_model}", recipes=())
+    assert done.ret == 0, done.stdout.str()
     found = results(pytester)
-    assert {g["dimension"] for g in found["gates"]} == {"toxicity", "ethics", "mmlu"}
+    assert found["verdict"] == "PASS"
+    assert [gate["dimension"] for gate in found["gates"]] == ["letters", "draws"]
     for record in found["gates"]:
-        # A random model may answer nothing at all, which is an ERROR on both sides; equal answers never FAIL.
-        assert record["verdict"] in ("PASS", "ERROR")
-        if record["verdict"] == "PASS":
-            assert record["delta"] == 0.0
-            assert record["flips"]["total"] == 0
+        assert (record["verdict"], record["delta"], record["flips"]["total"]) == ("PASS", 0.0, 0)
         for side in record["accounting"].values():
-            assert sum(side["channels"].values()) == side["asked"] == record["items"]
-    green = all(g["verdict"] == "PASS" for g in found["gates"])
-    assert done.ret == (0 if green else 3)
-    assert found["verdict"] == ("PASS" if green else "ERROR")
-    page = (pytester.path / "trust-results" / "report.html").read_text()
-    assert tiny_model.name in page
+            assert side["channels"]["answered"] == side["asked"] == record["items"] == 12
+    assert tiny_model.name in (pytester.path / "trust-results" / "report.html").read_text()
     for model in ("dense", tiny_model.name):
-        stored = json.loads((pytester.path / "trust-results" / "outcomes" / model / "mmlu.json").read_text())
-        assert len(stored["outcomes"]) >= 100
-    done.stdout.fnmatch_lines(["*trust gate: model *, protocol sound, tier smoke, tolerance 5 points, baseline auto*"])
+        stored = json.loads((pytester.path / "trust-results" / "outcomes" / model / "draws.json").read_text())
+        assert len(stored["outcomes"]) == 12
+    done.stdout.fnmatch_lines(
+        [f"trust gate: model {tiny_model}, protocol sound, tier smoke, tolerance 5 points, baseline auto"]
+    )
 
 
-def test_a_repeated_run_gives_the_same_bytes_and_loads_no_model(
+def test_a_repeated_run_gives_the_same_results_and_loads_no_model(
     gate: Any, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate("-k", "mmlu")
-    first = (pytester.path / "trust-results" / "results.json").read_bytes()
+    assert "compressing magnitude-2:4" in gate().stdout.str()
+    first = results(pytester)
     pytester.makepyfile(
         no_models="""
-        from trust_tests.engines.hf import HfEngine
+        from compressors import checkpoint
 
-        def refuse(self):
+        def refuse(*arguments, **options):
             raise AssertionError("a model was loaded")
 
-        HfEngine._load = refuse
+        checkpoint.load_model = refuse
         """
     )
     monkeypatch.setenv("PYTEST_PLUGINS", "no_models")
-    again = gate("-k", "mmlu")
-    assert "a model was loaded" not in again.stdout.str()
-    assert (pytester.path / "trust-results" / "results.json").read_bytes() == first
+    again = gate().stdout.str()
+    assert "a model was loaded" not in again
+    assert "compressing" not in again
+    assert results(pytester) == first
 
 
 def test_xdist_gives_the_same_results_as_one_process(gate: Any, pytester: pytest.Pytester) -> None:
-    recipes = (RECIPE, "magnitude:pattern=unstructured,sparsity=0.1")
+    recipes = (RECIPE, COARSE)
     gate("--trust-results=one", recipes=recipes)
-    gate("--trust-results=two", "-n", "2", recipes=recipes)
-    one, two = results(pytester, "one"), results(pytester, "two")
-    assert len(one["gates"]) == 6
-    assert {k: v for k, v in one.items() if k != "command"} == {k: v for k, v in two.items() if k != "command"}
+    (pytester.path / "cache").rename(pytester.path / "cache-of-one")
+    parallel = gate("--trust-results=two", "-n", "2", recipes=recipes)
+    assert len(results(pytester, "one")["gates"]) == 4
+    assert results(pytester, "one") == results(pytester, "two")
+    parallel.stdout.fnmatch_lines(["trust gate: model *"])
 
 
 def test_a_failed_gate_says_everything_in_its_message(gate: Any, pytester: pytest.Pytester) -> None:
-    done = gate("-k", "mmlu", "--trust-tolerance=0.001", recipes=("magnitude:pattern=unstructured,sparsity=0.9",))
+    done = gate("-k", "letters", "--trust-tolerance=0.01", recipes=(COARSE,))
     record = results(pytester)["gates"][0]
     assert record["verdict"] == "FAIL", record
     assert done.ret == 1
     done.stdout.fnmatch_lines(
         [
-            "*mmlu FAIL for magnitude-90%: the score * by * points, the limit is ±0.001*",
-            "*score *, dense *, delta *, n=*, flips *, refusals *",
-            f"*report: {pytester.path}/trust-results/report.html*",
+            "letters FAIL for magnitude-90%: the score * by * points, the limit is ±0.01",
+            "score *, dense *, delta *, n=12, flips *, refusals 0.0 % (dense 0.0 %)",
+            f"report: {pytester.path}/trust-results/report.html",
         ]
     )
     assert "Traceback" not in done.stdout.str()
 
 
 def test_an_empty_selection_is_not_green(gate: Any, pytester: pytest.Pytester) -> None:
-    done = gate("-k", "no_such_dimension")
-    assert done.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert gate("-k", "no_such_dimension").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert not (pytester.path / "trust-results").exists()
 
 
-@pytest.mark.parametrize("way", ["skip", "xfail(run=False)"])
-def test_a_gate_that_did_not_run_is_not_green(pytester: pytest.Pytester, gate: Any, way: str) -> None:
+@pytest.mark.parametrize(
+    ("mark", "body", "exit_code", "verdict"),
+    [
+        ("skip", "trust_gate.check(variant)", 3, "ERROR"),
+        ("xfail(run=False)", "trust_gate.check(variant)", 3, "ERROR"),
+        ("filterwarnings('default')", "pass", 3, "ERROR"),
+        ("filterwarnings('default')", "pytest.skip('no GPU here')", 3, "ERROR"),
+        ("xfail", "trust_gate.check(variant)", 1, "FAIL"),
+    ],
+)
+def test_nothing_unmeasured_or_expected_to_fail_is_green(
+    gate: Any, pytester: pytest.Pytester, mark: str, body: str, exit_code: int, verdict: str
+) -> None:
     pytester.makepyfile(
-        test_own=f"""
+        test_toys=f"""
         import pytest
 
-        @pytest.mark.{way}
-        @pytest.mark.trust("mmlu")
-        def test_mmlu(trust_gate, variant):
-            trust_gate.check(variant)
+        @pytest.mark.{mark}
+        @pytest.mark.trust("letters")
+        def test_letters(trust_gate, variant):
+            {body}
         """
     )
-    done = pytester.runpytest_subprocess("test_own.py", f"--trust-recipe={RECIPE}", "-p", "no:cacheprovider")
-    assert done.ret == 3
+    done = gate("--trust-tolerance=0.01", recipes=(COARSE,))
+    assert done.ret == exit_code, done.stdout.str()
     found = results(pytester)
-    assert found["verdict"] == "ERROR"
-    assert found["gates"][0]["verdict"] == "ERROR"
-    assert found["gates"][0]["reason"].startswith("not measured")
-
-
-def test_a_gate_that_asks_nothing_is_not_green(pytester: pytest.Pytester, gate: Any) -> None:
-    pytester.makepyfile(
-        test_own="""
-        import pytest
-
-        @pytest.mark.trust("mmlu")
-        def test_mmlu():
-            pass
-        """
-    )
-    assert pytester.runpytest_subprocess("test_own.py", "-p", "no:cacheprovider").ret == 3
-
-
-def test_an_expected_failure_is_a_failure(pytester: pytest.Pytester, gate: Any, tiny_model: Path) -> None:
-    pytester.makepyfile(
-        test_own="""
-        import pytest
-
-        @pytest.mark.xfail
-        @pytest.mark.trust("mmlu")
-        def test_mmlu(trust_gate, variant):
-            trust_gate.check(variant)
-        """
-    )
-    done = pytester.runpytest_subprocess(
-        "test_own.py",
-        f"--trust-model={tiny_model}",
-        "--trust-recipe=magnitude:pattern=unstructured,sparsity=0.9",
-        "--trust-tolerance=0.001",
-        "-p",
-        "no:cacheprovider",
-    )
-    assert done.ret == 1
+    assert found["verdict"] == found["gates"][0]["verdict"] == verdict
 
 
 @pytest.mark.parametrize(
@@ -233,22 +262,29 @@ def test_bad_input_is_one_line_before_anything_expensive(
     assert not (pytester.path / "trust-results").exists()
 
 
+def test_an_unknown_dimension_is_one_line(gate: Any, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_toys=TESTS.replace('"draws"', '"drawz"'))
+    done = gate()
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["ERROR: dimension 'drawz': unknown (did you mean 'draws'?)*"])
+
+
 def test_a_missing_baseline_is_written_and_fails_then_passes_then_names_what_moved(
     gate: Any, pytester: pytest.Pytester, tiny_model: Path
 ) -> None:
-    arguments = ("-k", "mmlu", f"--trust-variant={tiny_model}", "--trust-baseline=base.json")
+    arguments = ("-k", "letters", f"--trust-variant={tiny_model}", "--trust-baseline=base.json")
     first = gate(*arguments, recipes=())
     assert first.ret == 3
-    first.stdout.fnmatch_lines(["*no baseline for mmlu in *base.json: the dense model was measured now*review*"])
+    first.stdout.fnmatch_lines(["*no baseline for letters in *base.json: the dense model was measured now*review*"])
     second = gate(*arguments, recipes=())
     assert second.ret == 0, second.stdout.str()
     third = gate(*arguments, "--trust-dtype=bfloat16", recipes=())
     assert third.ret == 3
-    third.stdout.fnmatch_lines(["*mmlu: engine.dtype is 'float32' there and 'bfloat16' in this run*"])
+    third.stdout.fnmatch_lines(["*letters: engine.dtype is 'float32' there and 'bfloat16' in this run*"])
 
 
 def test_a_variant_that_cannot_be_made_is_one_line_and_an_error(gate: Any, pytester: pytest.Pytester) -> None:
-    done = gate("-k", "mmlu", recipes=("gptq:bits=3,calibration=absent.txt",))
+    done = gate("-k", "letters", recipes=("gptq:bits=3,calibration=absent.txt",))
     assert done.ret == 3
     done.stdout.fnmatch_lines(["*variant gptq-3bit*absent.txt*"])
     assert "Traceback" not in done.stdout.str()

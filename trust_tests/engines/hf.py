@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ CPU_BATCH = 128
 GPU_BATCH = 256
 # Raise with any change of how answers are computed or drawn here: stored answers of before are then not reused.
 DECODING = "1"
+NOT_FINITE = "the model's logits are not finite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,15 @@ class HfEngine:
         rows = self._options.batch_size or (GPU_BATCH if self._device.startswith("cuda") else CPU_BATCH)
         groups: dict[Any, list[Request]] = {}
         for request in requests:
-            groups.setdefault(request.generation, []).append(request)
+            generation = request.generation
+            # Prompts with different choices, but equally many, are scored together.
+            alike = replace(generation, choices=("",) * len(generation.choices))
+            groups.setdefault(alike, []).append(request)
         batches = []
         for generation, members in groups.items():
             lengths = {r.item_id: len(self._encode(r)) for r in members}
             members = sorted(members, key=lambda r: (-lengths[r.item_id], r.item_id))
-            size = max(1, rows // max(generation.samples, _rows_per_prompt(self._choice_ids(generation.choices))))
+            size = max(1, rows // max(generation.samples, len(generation.choices)))
             batches += [members[start : start + size] for start in range(0, len(members), size)]
         return batches
 
@@ -201,7 +205,7 @@ class HfEngine:
         for index, request in enumerate(batch):
             rows = range(index * generation.samples, (index + 1) * generation.samples)
             if any(watch.broken[row] for row in rows):
-                responses.append(Response(item_id=request.item_id, error="the model's logits are not finite"))
+                responses.append(Response(item_id=request.item_id, error=NOT_FINITE))
                 continue
             kept = [_until_end(output[row], ends) for row in rows]
             responses.append(
@@ -235,57 +239,73 @@ class HfEngine:
         return sorted({token for token in [*listed, self._tokenizer.eos_token_id] if token is not None})
 
     def _score_choices(self, batch: Sequence[Request]) -> list[Response]:
-        """Log-probabilities of each choice after each prompt; of one token, all from one prefill."""
+        """Log-probabilities of each request's choices; a prompt is read once, whatever the number of its choices."""
         import torch
 
-        choices = self._choice_ids(batch[0].generation.choices)
         prompts = [self._encode(request) for request in batch]
-        longest = max(len(choice) for choice in choices)
-        # Each row ends one token early: its last logits predict the choice's last token.
-        rows = prompts if longest == 1 else [p + choice[:-1] for p in prompts for choice in choices]
-        ids, mask = self._padded(rows)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        logits = self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            logits_to_keep=longest,
-            use_cache=False,
-        ).logits.float()  # (rows, longest, vocabulary)
-        logprobs = torch.log_softmax(logits, dim=-1)
+        choices = [self._choice_ids(request.generation.choices) for request in batch]
+        ids, mask = self._padded(prompts)
+        if all(len(choice) == 1 for listed in choices for choice in listed):
+            logits = self._next_logits(ids, mask)[:, None]  # (prompts, 1, vocabulary)
+            rows = torch.arange(len(batch)).repeat_interleave(len(choices[0]))
+        else:
+            logits = self._continued_logits(ids, mask, choices)  # (prompts x choices, longest choice, vocabulary)
+            rows = torch.arange(len(logits))
+        flat = [choice for listed in choices for choice in listed]
+        normaliser = logits.logsumexp(dim=-1)
+        values = [
+            sum(float(logits[row, place, token] - normaliser[row, place]) for place, token in enumerate(choice))
+            for row, choice in zip(rows.tolist(), flat, strict=True)
+        ]
         responses = []
         for index, request in enumerate(batch):
-            if longest == 1:
-                values = [float(logprobs[index, -1, choice[0]]) for choice in choices]
-                first = logits[index, -1]
-            else:
-                start = index * len(choices)
-                values = [_continuation(logprobs[start + n], choice) for n, choice in enumerate(choices)]
-                first = logits[start, -len(choices[0])]
-            if not all(math.isfinite(value) for value in values):
-                responses.append(Response(item_id=request.item_id, error="the model's logits are not finite"))
+            first = index * len(choices[index])
+            own = tuple(values[first : first + len(choices[index])])
+            if not all(math.isfinite(value) for value in own):
+                responses.append(Response(item_id=request.item_id, error=NOT_FINITE))
                 continue
+            best = int(logits[int(rows[first]), 0].argmax())
             responses.append(
                 Response(
                     item_id=request.item_id,
-                    texts=(self._tokenizer.decode([int(first.argmax())], skip_special_tokens=True),),
+                    texts=(self._tokenizer.decode([best], skip_special_tokens=True),),
                     finishes=(Finish.LENGTH,),
                     prompt_tokens=len(prompts[index]),
                     completion_tokens=1,
-                    choice_logprobs=tuple(values),
+                    choice_logprobs=own,
                 )
             )
         return responses
 
+    def _next_logits(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logits of the token after each prompt, (prompts, vocabulary), float32."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        output = self._model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1, use_cache=False
+        )
+        return output.logits[:, -1].float()  # type: ignore[no-any-return]
 
-def _continuation(logprobs: torch.Tensor, choice: Sequence[int]) -> float:
-    """Summed log-probability of a choice's tokens; the last len(choice) positions of (kept, vocabulary) predict it."""
-    return float(sum(logprobs[position - len(choice), token] for position, token in enumerate(choice)))
+    def _continued_logits(
+        self, ids: torch.Tensor, mask: torch.Tensor, choices: Sequence[Sequence[Sequence[int]]]
+    ) -> torch.Tensor:
+        """Logits that predict each token of each choice, (prompts x choices, longest choice, vocabulary), float32.
 
+        The prompts are read once; each choice goes on from the prompt's keys and values. Shorter choices are padded
+        at their end, where nothing before them can see the padding.
+        """
+        import torch
 
-def _rows_per_prompt(choices: Sequence[Sequence[int]]) -> int:
-    """Model rows one prompt needs: choices of one token share a single row."""
-    return len(choices) if any(len(choice) > 1 for choice in choices) else 1
+        count = len(choices[0])
+        cache = self._shared_prefill(ids, mask, count)
+        longest = max(len(choice) for listed in choices for choice in listed)
+        last = ids[:, -1:].repeat_interleave(count, dim=0)
+        padded = [[*choice[:-1], *[0] * (longest - len(choice))] for listed in choices for choice in listed]
+        tail = torch.cat([last, torch.tensor(padded, dtype=torch.long, device=ids.device).reshape(len(last), -1)], 1)
+        before = mask.repeat_interleave(count, dim=0)
+        seen = torch.cat([before, before.new_ones(len(last), longest - 1)], dim=1)
+        positions = (seen.cumsum(1) - 1)[:, -longest:]
+        output = self._model(input_ids=tail, attention_mask=seen, position_ids=positions, past_key_values=cache)
+        return output.logits.float()  # type: ignore[no-any-return]
 
 
 def _until_end(tokens: list[int], ends: Sequence[int]) -> tuple[list[int], bool]:

@@ -61,8 +61,8 @@ def tango_bounds(
         with np.errstate(divide="ignore", invalid="ignore"):
             value = (b - c - n * shift) / np.sqrt(variance)
         # At the ends of the range the variance vanishes; the statistic's sign decides.
-        found: FloatArray = np.where(variance > 1e-15, value, np.sign(b - c - n * shift) * np.inf)
-        return found
+        decided: FloatArray = np.where(variance > 1e-15, value, np.sign(b - c - n * shift) * np.inf)
+        return decided
 
     def bound(outer: float, target: float) -> FloatArray:
         """Where the decreasing statistic meets the target, between the estimate and the end of the range."""

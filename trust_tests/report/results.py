@@ -173,7 +173,7 @@ def load_results(path: Path) -> Results:
         raise ResultsError(
             f"results {str(path)!r}: no {FILE_NAME} there; give the folder a run wrote (--trust-results)"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"results {str(file)!r}: cannot be read: {error}") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ResultsError(f"results {str(file)!r}: not a results file (no schema {SCHEMA!r})")

@@ -104,11 +104,12 @@ def test_choice_logprobs_are_those_of_a_plain_forward(engine: HfEngine, choices:
     import torch
 
     requests = [ask("q" * n, Generation(1, choices=choices)) for n in (1, 30, 7)]
+    requests.append(ask("other", Generation(1, choices=("x", "why", "z")[: len(choices)])))
     found = answer(engine, *requests)
     model, tokenizer = engine_model(engine), engine._tokenizer
     for request in requests:
         prompt = tokenizer(engine.render(request), add_special_tokens=False)["input_ids"]
-        for n, choice in enumerate(choices):
+        for n, choice in enumerate(request.generation.choices):
             ids = tokenizer(choice, add_special_tokens=False)["input_ids"]
             with torch.inference_mode():
                 logprobs = model(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
