@@ -22,6 +22,7 @@ Aggregate = Callable[[Sequence[Outcome], FloatArray], FloatArray]
 
 CONFIDENCE = 0.90
 RESAMPLES = 10_000
+FEW_CHANGES = 5
 # Weights are drawn in blocks, so that 10,000 resamples of 10,000 items need no 800 MB at once.
 _BLOCK_ELEMENTS = 4_000_000
 _BISECTIONS = 60
@@ -61,7 +62,10 @@ def tango_bounds(
         with np.errstate(divide="ignore", invalid="ignore"):
             value = (b - c - n * shift) / np.sqrt(variance)
         # At the ends of the range the variance vanishes; the statistic's sign decides.
-        decided: FloatArray = np.where(variance > 1e-15, value, np.sign(b - c - n * shift) * np.inf)
+        distance = b - c - n * shift
+        decided: FloatArray = np.where(
+            variance > 1e-15, value, np.where(distance == 0, 0.0, np.copysign(np.inf, distance))
+        )
         return decided
 
     def bound(outer: float, target: float) -> FloatArray:
@@ -71,7 +75,8 @@ def tango_bounds(
             middle = (inside + outside) / 2
             beyond = np.abs(statistic(middle)) > abs(target)
             outside, inside = np.where(beyond, middle, outside), np.where(beyond, inside, middle)
-        return (inside + outside) / 2
+        middle_of_both: FloatArray = (inside + outside) / 2
+        return middle_of_both
 
     return bound(-1.0, z), bound(1.0, -z)
 
@@ -97,9 +102,9 @@ def bootstrap_interval(
     drawn with replacement, the same ones for both sides, within strata of clusters that cover the same cells (the
     number of items in a cell is the benchmark's design, not chance). Deterministic for a seed.
 
-    A bootstrap knows only differences it has seen: without a single flip its width is zero. The interval is
-    therefore never narrower than what zero flips in as many clusters would still allow (Tango's interval at zero
-    discordant pairs, ±z²/(k + z²)).
+    A bootstrap knows only differences it has seen: without a single one its width is zero. Where fewer than
+    `FEW_CHANGES` clusters differ, the interval is therefore never narrower than what zero flips in as many clusters
+    would still allow (Tango's interval at zero discordant pairs, ±z²/(k + z²)).
     """
     member, strata = _clusters(dense)  # (items,) cluster index; clusters of each stratum
     estimate = _delta(dense, variant, aggregate, np.ones((1, len(dense))))[0]
@@ -111,11 +116,12 @@ def bootstrap_interval(
     leave_one_out[member, np.arange(len(dense))] = 0.0
     jackknife = _delta(dense, variant, aggregate, leave_one_out) if clusters > 1 else np.full(1, estimate)
     low, high = _bca(estimate, draws, jackknife, confidence)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    floor = 100 * z * z / (clusters + z * z)
-    return Interval(
-        max(-100.0, min(low, estimate - floor)), min(100.0, max(high, estimate + floor)), confidence, "BCa bootstrap"
-    )
+    changed = {before.cluster for before, after in zip(dense, variant, strict=True) if before.value != after.value}
+    if len(changed) < FEW_CHANGES:
+        z = NormalDist().inv_cdf(0.5 + confidence / 2)
+        floor = 100 * z * z / (clusters + z * z)
+        low, high = min(low, estimate - floor), max(high, estimate + floor)
+    return Interval(float(max(-100.0, low)), float(min(100.0, high)), confidence, "BCa bootstrap")
 
 
 def _delta(
