@@ -101,11 +101,13 @@ class GateSession:
 
     def make_variant(self, spec: VariantSpec) -> Variant:
         """Compress or resolve a variant and audit it. Raises CompressionError."""
-        from compressors.audit import audit
+        from compressors.audit import audit, require_clean
 
         if spec.finished:
             checkpoint = self._resolve(spec.source)
-            return Variant(spec.id, checkpoint, None, audit(checkpoint.path, None).as_dict())
+            found = audit(checkpoint.path, None)
+            require_clean(found, checkpoint.path)
+            return Variant(spec.id, checkpoint, None, found.as_dict())
         artefact = ArtefactStore(self.settings.cache / "artefacts").ensure(
             self.dense,
             parse_recipe(spec.source),
