@@ -1,0 +1,27 @@
+"""The committed baselines can be believed: they hold this version's items, and scores that their answers give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trust_tests.dimensions import get_dimension
+from trust_tests.gate.baseline import recall
+
+FOLDER = Path(__file__).parents[2] / "baselines"
+EMBEDDED = FOLDER / "embedded.json"
+
+
+@pytest.mark.parametrize("name", ["toxicity", "ethics", "mmlu"])
+def test_the_embedded_baseline_is_sound(name: str) -> None:
+    dimension = get_dimension(name)
+    recorded = json.loads(EMBEDDED.read_text())["dimensions"][name]["fingerprint"]
+    found = recall(EMBEDDED, dimension, [item.id for item in dimension.items()], recorded)
+    assert found is not None
+    assert {k: v for k, v in recorded.items() if k.startswith("dimension.")} == {
+        f"dimension.{key}": value for key, value in dimension.fingerprint().items()
+    }
+    chance = dimension.chance or 0.0
+    assert chance + 10 < found.score.value < 90
