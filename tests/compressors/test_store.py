@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -136,16 +135,18 @@ def test_a_compressor_that_does_nothing_is_never_believed(store, dense, monkeypa
     assert folders(store) == []
 
 
-def _ensure(arguments):
-    root, dense = arguments
-    return ArtefactStore(root).ensure(dense, RECIPE, threads=1).made
-
-
 def test_several_processes_make_one_artefact(store, dense):
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(3) as pool:
-        made = pool.map(_ensure, [(store.root, replace(dense, parts={}))] * 3)
-    assert sorted(made) == [False, False, True]
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from compressors.models import Checkpoint; from compressors.recipe import parse_recipe\n"
+        "from compressors.store import ArtefactStore\n"
+        "dense = Checkpoint(sys.argv[1], Path(sys.argv[2]), sys.argv[3])\n"
+        "print(ArtefactStore(Path(sys.argv[4])).ensure(dense, parse_recipe(sys.argv[5]), threads=1).made)\n"
+    )
+    command = [sys.executable, "-c", program, dense.name, dense.path, dense.fingerprint, store.root, str(RECIPE)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [process.communicate(timeout=300)[0].split()[-1] for process in running]
+    assert sorted(answers) == ["False", "False", "True"]
     assert len(folders(store)) == 1
 
 
