@@ -119,19 +119,66 @@ def show(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# What every method that looks at activations takes. 16 windows of 256 tokens span the widest input of the
-# embedded model (1,536): with 512 tokens the Hessian is rank-deficient and the weights overfit them.
+def length_or_model(text: str) -> Value:
+    """A reader of window lengths in tokens, or `model` for the longest that the model was made for."""
+    if text == "model":
+        return text
+    try:
+        return integer(2, 131072)(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or 'model' for the model's own context length") from None
+
+
+def _usual_draw(values: Values) -> Value:
+    """How the paper's authors drew from each of their data sets; `window` from everything else."""
+    return {"c4": "document", "pile": "packed", "alpaca": "record"}.get(str(values["calibration"]), "window")
+
+
+def _usual_length(values: Values) -> Value:
+    """Tokens per sequence: short ones of the built-in text, which is small; the usual 2,048 elsewhere."""
+    return {"builtin": 128, "pile": 512}.get(str(values["calibration"]), 2048)
+
+
+# What every method that looks at activations takes. The defaults' 128 windows of 128 tokens span the widest input of
+# the embedded model (1,536) ten times: with 512 tokens the Hessian is rank-deficient and the weights overfit them.
 CALIBRATION = (
-    Parameter("samples", integer(1, 65536), 16, "number of calibration windows"),
-    Parameter("length", integer(2, 131072), 256, "tokens per window"),
-    Parameter("seed", integer(0, 2**32 - 1), 0, "which windows are drawn", shown=True),
-    Parameter("calibration", path_or("builtin"), "builtin", "'builtin', or a .txt or .jsonl file of texts"),
+    Parameter(
+        "calibration",
+        path_or("builtin"),
+        "builtin",
+        "'builtin', a .txt or .jsonl file, a known data set (c4, pile, alpaca), or hub:OWNER/NAME@REVISION:FILE",
+    ),
+    Parameter(
+        "template",
+        choice("plain", "chat"),
+        "plain",
+        "plain: texts as they are; chat: rendered with the model's chat template",
+    ),
+    Parameter(
+        "draw",
+        choice("window", "document", "record", "packed"),
+        _usual_draw,
+        "window: anywhere, across documents; document: a window of one long document; record: whole short texts; "
+        "packed: short texts joined and cut",
+    ),
+    Parameter("samples", integer(1, 65536), 128, "number of calibration sequences"),
+    Parameter("length", length_or_model, _usual_length, "tokens per sequence, or 'model' for the model's own limit"),
+    Parameter("seed", integer(0, 2**32 - 1), 0, "which sequences are drawn", shown=True),
 )
 DAMP = Parameter("damp", number(0, 10), 0.01, "added to the Hessian's diagonal, in units of its mean")
 PATTERNS = ("unstructured", "2:4", "4:8", "1:2")
 STORED = Parameter(
-    "format", choice("auto", "fake"), "auto", "auto: packed codes where loaders can read them; fake: dense values"
+    "format",
+    choice("auto", "fake", "gptq", "awq"),
+    "auto",
+    "auto: compressed-tensors; fake: dense values of the grid; gptq, awq: the formats of those libraries",
 )
+HEAD = Parameter("lm_head", choice(True, False), False, "compress the output head too; embeddings stay dense")
+
+
+def backends(*names: str) -> Parameter:
+    """The parameter that hands a recipe to another library."""
+    return Parameter("backend", choice("own", *names), "own", "who compresses: this package, or a library it calls")
 
 
 def pattern_sizes(pattern: str) -> tuple[int, int] | None:
@@ -200,11 +247,20 @@ GRID = (
     Parameter("sym", choice(True, False), lambda values: int(values["bits"]) >= 4, "grid symmetric about zero, or not"),
 )
 
+def check_quantised(values: Values) -> None:
+    """Raise ValueError for grids that a stored format cannot express, and formats that a backend does not write."""
+    form = values["format"]
+    if form == "awq" and (values["bits"] != 4 or values["sym"]):
+        raise ValueError("format=awq holds 4-bit asymmetric codes only; give bits=4,sym=false or another format")
+    if values.get("backend", "own") != "own" and form != "auto":
+        raise ValueError(f"backend={values['backend']} writes its own format; leave format out")
+
+
 MAGNITUDE = Method(
     name="magnitude",
     version="1",
     summary="set the smallest weights of each layer to zero; looks at no data",
-    parameters=PRUNING,
+    parameters=(*PRUNING, HEAD),
     slug=pruning_slug("magnitude"),
     solver="compressors.magnitude:prune",
     check=check_sparsity,
@@ -218,24 +274,45 @@ GPTQ = Method(
         Parameter("act_order", choice(True, False), True, "round the columns with the largest inputs first"),
         DAMP,
         *CALIBRATION,
+        HEAD,
         STORED,
+        backends("gptqmodel", "llmcompressor", "auto-gptq"),
     ),
     slug=quantising_slug("gptq"),
     solver="compressors.gptq:quantise",
+    check=check_quantised,
+)
+AWQ = Method(
+    name="awq",
+    version="1",
+    summary="scale the inputs that matter, clip, then round to nearest (Lin et al. 2023)",
+    parameters=(
+        Parameter("bits", choice(3, 4, 8), 4, "bits per weight: 3, 4 or 8", shown=True),
+        GRID[1],
+        Parameter("sym", choice(True, False), False, "grid symmetric about zero, or not"),
+        Parameter("clip", choice(True, False), True, "search how far to clip each group's largest weights"),
+        *CALIBRATION,
+        STORED,
+        backends("gptqmodel", "llmcompressor", "autoawq"),
+    ),
+    slug=quantising_slug("awq"),
+    solver="compressors.awq:quantise",
+    check=check_quantised,
 )
 RTN = Method(
     name="rtn",
     version="1",
     summary="round every weight to the nearest level of its grid; looks at no data",
-    parameters=(*GRID, STORED),
+    parameters=(*GRID, HEAD, STORED),
     slug=quantising_slug("rtn"),
     solver="compressors.rtn:quantise",
+    check=check_quantised,
 )
 WANDA = Method(
     name="wanda",
     version="1",
     summary="zero the weights that are small and meet small inputs, row by row (Sun et al. 2023)",
-    parameters=(*PRUNING, *CALIBRATION),
+    parameters=(*PRUNING, *CALIBRATION, HEAD, backends("llmcompressor")),
     slug=pruning_slug("wanda"),
     solver="compressors.wanda:prune",
     check=check_sparsity,
@@ -244,12 +321,12 @@ SPARSEGPT = Method(
     name="sparsegpt",
     version="1",
     summary="zero weights column after column, correcting the rest (Frantar & Alistarh 2023)",
-    parameters=(*PRUNING, DAMP, *CALIBRATION),
+    parameters=(*PRUNING, DAMP, *CALIBRATION, HEAD, backends("llmcompressor")),
     slug=pruning_slug("sparsegpt"),
     solver="compressors.sparsegpt:prune",
     check=check_sparsity,
 )
-BUILT_IN: Mapping[str, Method] = {method.name: method for method in (MAGNITUDE, WANDA, SPARSEGPT, RTN, GPTQ)}
+BUILT_IN: Mapping[str, Method] = {method.name: method for method in (MAGNITUDE, WANDA, SPARSEGPT, RTN, GPTQ, AWQ)}
 
 
 @cache

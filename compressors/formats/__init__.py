@@ -1,0 +1,36 @@
+"""Ways in which a layer on a grid of levels lies on disk: what writes each one.
+
+A format is a `Writer`; `WRITERS` has them under the names that recipes use. What reads them back is `read_layer` in
+`compressors.layers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from compressors.grid import Quantised
+    from compressors.methods import Values
+
+
+class Writer(Protocol):
+    """One format for quantised layers, that a loader outside this package reads."""
+
+    def problem(self, quantised: Quantised) -> str | None:
+        """Why the format cannot hold a layer, in words that follow its name; None when it can."""
+
+    def tensors(self, prefix: str, quantised: Quantised) -> dict[str, Tensor]:
+        """A layer's tensors by full name, `prefix` being the layer's (`model.layers.0.mlp.up_proj`)."""
+
+    def config(self, values: Values, kept_dense: Sequence[str]) -> dict[str, Any]:
+        """The `quantization_config` of a checkpoint; `kept_dense` are names of two-dimensional weights left alone."""
+
+
+def writer(name: str) -> Writer:
+    """The writer of a format: `compressed-tensors`, `gptq` or `awq`."""
+    from compressors.formats import compressed_tensors
+
+    return {"compressed-tensors": compressed_tensors.CompressedTensors()}[name]
