@@ -1,18 +1,25 @@
-"""Codes of a few bits packed densely into 32-bit words, as compressed-tensors' format `pack-quantized` has them.
+"""Codes of a few bits packed densely into 32-bit words.
 
-Element i of a row takes bits [i · bits, (i + 1) · bits) of the row, counted from the lowest bit of its first word;
-an element may straddle two words, and the last word of a row is padded with zeros.
+Code i of a sequence takes bits [i · bits, (i + 1) · bits) of it, counted from the lowest bit of its first word; a code
+may straddle two words, and the last word is padded with zeros. compressed-tensors (`pack-quantized`) packs so along
+rows, AutoGPTQ down columns. Everything works down columns here: word after word is then contiguous in memory.
 """
 
 from __future__ import annotations
+
+from math import gcd
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Codes = npt.NDArray[np.int8]
+Levels = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.int32]
 
 WORD_BITS = 32
+# So many words are taken at a time that they and their codes stay in a core's cache.
+_CHUNK_WORDS = 1 << 15
 
 
 def words_per_row(columns: int, bits: int) -> int:
@@ -20,35 +27,80 @@ def words_per_row(columns: int, bits: int) -> int:
     return -(-columns * bits // WORD_BITS)
 
 
+def pack_down(levels: Levels, bits: int) -> Words:
+    """Pack unsigned codes  # (count, lines), each below 2^bits, down each column into words  # (words, lines)."""
+    count, lines = levels.shape
+    period, codes = _period(bits)
+    periods = -(-count // codes)
+    padded = np.pad(levels, ((0, periods * codes - count), (0, 0))).reshape(periods, codes, lines)
+    words = np.zeros((periods, period, lines), dtype=np.uint32)
+    for place in range(codes):
+        word, shift = divmod(place * bits, WORD_BITS)
+        piece = padded[:, place].astype(np.uint32)
+        words[:, word] |= piece << np.uint32(shift)
+        if shift + bits > WORD_BITS:
+            words[:, word + 1] |= piece >> np.uint32(WORD_BITS - shift)
+    return words.reshape(-1, lines)[: words_per_row(count, bits)].view(np.int32)
+
+
+def unpack_down(words: npt.NDArray[Any], bits: int, count: int) -> Levels:
+    """The unsigned codes  # (count, lines) in 32-bit words  # (words, lines).
+
+    Raises ValueError when the words are not those of `count` codes.
+    """
+    if words.ndim != 2 or len(words) != words_per_row(count, bits):
+        raise ValueError(f"shape {words.shape} does not hold {count} codes of {bits} bits a row")
+    period, codes = _period(bits)
+    lines = words.shape[1]
+    periods = -(-count // codes)
+    levels = np.empty((periods, codes, lines), dtype=np.uint8)
+    step = max(1, _CHUNK_WORDS // max(1, period * lines))
+    for start in range(0, periods, step):
+        chunk = np.ascontiguousarray(words[start * period : (start + step) * period]).view(np.uint32)
+        if len(chunk) % period:
+            chunk = np.pad(chunk, ((0, -len(chunk) % period), (0, 0)))
+        _unpack(chunk.reshape(-1, period, lines), bits, levels[start : start + step])
+    flat: Levels = levels.reshape(-1, lines)[:count]
+    return flat
+
+
+def _unpack(words: npt.NDArray[np.uint32], bits: int, out: Levels) -> None:
+    """Unpack whole periods  # (periods, words, lines) into `out`  # (periods, codes, lines)."""
+    mask = np.uint32(2**bits - 1)
+    piece = np.empty_like(words[:, 0])
+    for place in range(out.shape[1]):
+        word, shift = divmod(place * bits, WORD_BITS)
+        np.right_shift(words[:, word], np.uint32(shift), out=piece)
+        if shift + bits > WORD_BITS:
+            piece |= words[:, word + 1] << np.uint32(WORD_BITS - shift)
+        np.bitwise_and(piece, mask, out=piece)
+        out[:, place] = piece
+
+
+def _period(bits: int) -> tuple[int, int]:
+    """After how many words, and how many codes, a code begins with a word again."""
+    shared = gcd(bits, WORD_BITS)
+    return bits // shared, WORD_BITS // shared
+
+
+def unsigned(codes: Codes, bits: int) -> Levels:
+    """Codes from −2^(bits−1) to 2^(bits−1) − 1 as numbers from 0."""
+    return (codes.view(np.uint8) + np.uint8(2 ** (bits - 1))).astype(np.uint8, copy=False)
+
+
+def signed(levels: Levels, bits: int) -> Codes:
+    """What `unsigned` undoes."""
+    return (levels - np.uint8(2 ** (bits - 1))).view(np.int8)
+
+
 def pack(codes: Codes, bits: int) -> Words:
     """Pack signed codes  # (rows, columns), each from −2^(bits−1) to 2^(bits−1) − 1, into words  # (rows, words)."""
-    rows, columns = codes.shape
-    unsigned = (codes + np.int16(2 ** (bits - 1))).astype(np.uint8)
-    eights = np.pad(unsigned, ((0, 0), (0, -columns % 8))).reshape(rows, -1, 8)
-    # Eight codes take `bits` whole octets, so at most one 64-bit integer.
-    joined = np.zeros(eights.shape[:2], dtype="<u8")
-    for place in range(8):
-        joined |= eights[..., place].astype("<u8") << np.uint64(bits * place)
-    octets = joined.view(np.uint8).reshape(*eights.shape)[..., :bits].reshape(rows, -1)
-    packed = np.zeros((rows, 4 * words_per_row(columns, bits)), dtype=np.uint8)
-    used = min(packed.shape[1], octets.shape[1])
-    packed[:, :used] = octets[:, :used]
-    return packed.view("<i4").astype(np.int32, copy=False)
+    return np.ascontiguousarray(pack_down(unsigned(codes, bits).T, bits).T)
 
 
 def unpack(words: Words, bits: int, columns: int) -> Codes:
     """The signed codes  # (rows, columns) in words  # (rows, words). Raises ValueError when the widths disagree."""
     if words.ndim != 2 or words.shape[1] != words_per_row(columns, bits):
         raise ValueError(f"shape {words.shape} does not hold {columns} codes of {bits} bits a row")
-    rows, eights = len(words), -(-columns // 8)
-    octets = np.zeros((rows, max(eights * bits, 4 * words.shape[1])), dtype=np.uint8)
-    octets[:, : 4 * words.shape[1]] = np.ascontiguousarray(words.astype("<i4", copy=False)).view(np.uint8)
-    joined = np.zeros((rows, eights, 8), dtype=np.uint8)
-    joined[..., :bits] = octets[:, : eights * bits].reshape(rows, eights, bits)
-    numbers = joined.view("<u8")[..., 0]
-    codes = np.empty((rows, eights, 8), dtype=np.int8)
-    half, mask = 2 ** (bits - 1), np.uint64(2**bits - 1)
-    for place in range(8):
-        codes[..., place] = ((numbers >> np.uint64(bits * place)) & mask).astype(np.int16) - half
-    flat: Codes = codes.reshape(rows, -1)[:, :columns]
-    return flat
+    down = unpack_down(np.ascontiguousarray(words.astype(np.int32, copy=False).T), bits, columns)
+    return np.ascontiguousarray(signed(down, bits).T)

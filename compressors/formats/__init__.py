@@ -1,7 +1,7 @@
 """Ways in which a layer on a grid of levels lies on disk: what writes each one.
 
-A format is a `Writer`; `WRITERS` has them under the names that recipes use. What reads them back is `read_layer` in
-`compressors.layers`.
+A format is a `Writer`; `writer` has them under the names that recipes use. What reads them back, and the formats of
+other libraries, is `read_layer` in `compressors.formats.read`; what a configuration says of a layer, in `claims`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,14 @@ class Writer(Protocol):
         """The `quantization_config` of a checkpoint; `kept_dense` are names of two-dimensional weights left alone."""
 
 
-def writer(name: str) -> Writer:
-    """The writer of a format: `compressed-tensors`, `gptq` or `awq`."""
-    from compressors.formats import compressed_tensors
+WRITERS = ("compressed-tensors", "gptq", "awq")
 
-    return {"compressed-tensors": compressed_tensors.CompressedTensors()}[name]
+
+def writer(name: str) -> Writer:
+    """The writer of a format, one of `WRITERS`."""
+    from compressors.formats.awq import Awq
+    from compressors.formats.compressed_tensors import CompressedTensors
+    from compressors.formats.gptq import Gptq
+
+    writers: dict[str, type[Writer]] = {"compressed-tensors": CompressedTensors, "gptq": Gptq, "awq": Awq}
+    return writers[name]()
