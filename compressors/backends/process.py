@@ -1,0 +1,188 @@
+"""Run one job in a process of its own: the library's noise goes to a log, its failure becomes one line.
+
+The libraries patch torch and transformers globally, print to every stream and sometimes crash; none of that may
+reach the caller. What a job's folder holds and what a runner prints is described in `runners/job.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressors.errors import CompressionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    Progress = Callable[[int, int, str], None]
+
+RUNNERS = Path(__file__).with_name("runners")
+LOG = "log.txt"
+_LAST_WORDS_SECONDS = 5
+_MESSAGE = 400
+_LOOK = os.WEXITED | os.WNOWAIT | os.WNOHANG
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a runner is told; see `runners/job.py`."""
+
+    model: Path
+    out: Path
+    method: str
+    parameters: Mapping[str, Any]
+    device: str
+    threads: int | None
+    blocks: int
+
+
+def write_job(folder: Path, job: Job, sequences: list[Tensor]) -> None:
+    """Lay out a job's folder: job.json, the calibration tokens, and the runners that read them."""
+    from safetensors.torch import save_file
+
+    content = {
+        "model": str(job.model),
+        "out": str(job.out),
+        "method": job.method,
+        "parameters": dict(job.parameters),
+        # A runner sees the one device that it is to use, whatever that device's number is outside.
+        "device": "cpu" if job.device == "cpu" else "cuda:0",
+        "threads": job.threads,
+        "blocks": job.blocks,
+    }
+    (folder / "job.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    save_file({f"{n:06d}": s.contiguous() for n, s in enumerate(sequences)}, folder / "sequences.safetensors")
+    shutil.copytree(RUNNERS, folder / "runners", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tmp").mkdir()
+
+
+def run_job(
+    name: str,
+    python: Path,
+    runner: str,
+    folder: Path,
+    job: Job,
+    *,
+    progress: Progress | None = None,
+    isolated: bool = False,
+) -> dict[str, str]:
+    """Run a runner on a job's folder and return the versions that it reports.
+
+    name: the library's, for messages. isolated: whether `python` belongs to another environment, which must see
+    nothing of this one. Whatever ends the wait, an interrupt included, ends the runner and all its children too.
+    Raises CompressionError, one line with the library's last message, when the runner does not finish well.
+    """
+    command = [str(python), "-m", f"runners.{runner}"]
+    with (folder / LOG).open("wb") as log:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - fixed arguments
+                command,
+                cwd=folder,
+                env=_environment(job, folder, isolated),
+                # The runner ends itself when this pipe closes, even if this process is killed.
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CompressionError(f"backend {name}: {python} cannot be started ({error.strerror})") from None
+        with process:
+            try:
+                last = _follow(process, progress)
+            except BaseException:
+                _end(process)
+                raise
+            # The runner has said its last word; one that hangs on its way out has still done its work.
+            _end(process, patience=_LAST_WORDS_SECONDS)
+    if last.get("event") == "done" and isinstance(last.get("versions"), dict):
+        return {str(key): str(value) for key, value in last["versions"].items()}
+    if last.get("event") == "error":
+        raise CompressionError(f"backend {name}: {_one_line(str(last.get('message')))}")
+    raise CompressionError(f"backend {name}: {_death(process.returncode)}; last words: {_last_line(folder / LOG)}")
+
+
+def _environment(job: Job, folder: Path, isolated: bool) -> dict[str, str]:
+    """The runner's environment: one device, the asked threads, no network, no telemetry, scratch in the job."""
+    environment = dict(os.environ)
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated else ():
+        environment.pop(name, None)
+    environment |= {
+        "TMPDIR": str(folder / "tmp"),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if job.threads is not None:
+        environment |= {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
+    # GPTQModel takes its workers from the core count and fails with one.
+    environment["GPTQMODEL_CPU_WORKERS"] = str(max(2, job.threads or 2))
+    if job.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        index = int(job.device.partition(":")[2] or 0)
+        visible = [part for part in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]
+        environment["CUDA_VISIBLE_DEVICES"] = visible[index] if index < len(visible) else str(index)
+    return environment
+
+
+def _follow(process: subprocess.Popen[bytes], progress: Progress | None) -> dict[str, Any]:
+    """Read the runner's lines until it has said its last one, and return that."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        try:
+            event = json.loads(line)
+            kind = event["event"]
+        except (ValueError, KeyError, TypeError):
+            continue  # not the runner's: something wrote to its stdout before it could take it
+        if kind in ("done", "error"):
+            return dict(event)
+        if kind == "progress" and progress is not None:
+            progress(int(event["done"]), int(event["total"]), str(event["label"]))
+    return {}
+
+
+def _end(process: subprocess.Popen[bytes], patience: float = 0) -> None:
+    """Wait a little, then end the runner's whole process group: it outlives its leader while any child runs."""
+    deadline = time.monotonic() + patience
+    # Unreaped, the leader keeps the group's number from being given to somebody else.
+    while process.returncode is None and not os.waitid(os.P_PID, process.pid, _LOOK) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _death(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return "its process was killed (out of memory?)"
+    if status < 0:
+        return f"its process died of {signal.Signals(-status).name}"
+    return f"its process ended with status {status} before it was done"
+
+
+def _last_line(log: Path) -> str:
+    """The last line of a log that says something."""
+    lines = log.read_bytes()[-20_000:].decode("utf-8", "replace").splitlines()
+    said = [line for line in map(_one_line, lines) if any(character.isalnum() for character in line)]
+    return said[-1] if said else "none"
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return shown if len(shown) <= _MESSAGE else f"…{shown[-_MESSAGE:]}"
