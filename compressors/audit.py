@@ -6,38 +6,35 @@ Tensors are streamed one layer at a time; no model is built and no code of anoth
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from compressors.checkpoint import CODES, RECORD, opened, tensor_files
+from compressors.audit_rules import enough_zeros, listed, pattern_of, problems_of
+from compressors.checkpoint import CODES, RECORD
 from compressors.errors import CompressionError, ModelError, RecipeError
-from compressors.layers import StoredLayer, read_layer
+from compressors.formats.claims import KNOWN, Claims, claims_of
+from compressors.formats.contents import Contents, gaps
+from compressors.formats.gguf_types import GGUF_TYPES
+from compressors.formats.read import read_layer
+from compressors.formats.stored import Claim, Content, Integers, StoredLayer, Tensors, pattern_violations, survey
 from compressors.methods import pattern_sizes
 from compressors.models import read_config
 from compressors.recipe import Recipe, parse_recipe
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-# `model.layers.11.mlp.up_proj` + `weight_packed`: a layer inside a decoder block, and what of it a tensor is.
-_LAYER = re.compile(
-    r"(?P<layer>(?:.*\.)?(?:layers|h|blocks|block)\.\d+\..+?)\."
-    r"(?P<part>weight_packed|weight_scale|weight_shape|weight_zero_point|qweight|qzeros|scales|g_idx|SCB|weight(?:\..*)?)"
-)
-_SHOWN = 3
-# More zeros than a recipe asks for: dense models hold some of their own, a destroyed layer holds many more.
-_SPARSITY_SLACK = 0.05
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class LayerAudit:
-    """One linear layer of a decoder block. `sparsity` is a fraction, None where codes were not decoded.
+    """One linear layer of a decoder block, or the output head where it is compressed.
 
-    `violations` counts groups of the recipe's n:m pattern with more than n weights left.
+    bits: of a code, or of the dtype of dense weights. group: weights that share a scale; `short` says that the last
+    group of a row is a shorter one, `reordered` that groups are not of neighbours. sparsity: a fraction, None where
+    zeros were not counted. violations: groups of the recipe's n:m pattern with more than n weights left.
     """
 
     name: str
@@ -49,6 +46,10 @@ class LayerAudit:
     sparsity: float | None
     violations: int
     finite: bool
+    short: bool = False
+    reordered: bool = False
+    symmetric: bool | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ class Audit:
 
     method: of the recipe, else of the checkpoint's own configuration, else `none`. bits and group are those of
     the compressed layers when all agree, else None. bits_per_weight: codes, scales and zero points of all decoder
-    layers, per weight, as stored (as in the proof, for `fake`). size_bytes: of all files. problems: one line for
-    each way in which the checkpoint is not what it should be.
+    layers, per weight, as stored (as in the proof, for `fake`; as in the GGUF file, for `gguf`). size_bytes: of all
+    files. short_groups: layers with a shorter last group. lm_head: `dense`, `tied` to the embeddings, or its bits.
+    problems: one line for each way in which the checkpoint is not what it should be.
     """
 
     method: str
@@ -75,6 +77,8 @@ class Audit:
     size_bytes: int
     problems: tuple[str, ...]
     layers: tuple[LayerAudit, ...]
+    short_groups: int = 0
+    lm_head: str = "dense"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -90,9 +94,10 @@ class Audit:
         return cls(**{**content, "problems": tuple(content["problems"]), "layers": layers})
 
 
-def audit(path: Path, expected: Recipe | None = None) -> Audit:
-    """Read back a checkpoint and say what it holds; with a recipe, compare it with that as well.
+def audit(path: Path, expected: Recipe | None = None, progress: Progress | None = None) -> Audit:
+    """Read back a checkpoint's folder and say what it holds; with a recipe, compare it with that as well.
 
+    progress: called with layers done, layers in all, and the layer's name, before each.
     Raises CompressionError, one line, when the folder is no readable checkpoint. A readable checkpoint that is
     not what its recipe or its configuration says is returned with `problems`.
     """
@@ -103,32 +108,53 @@ def audit(path: Path, expected: Recipe | None = None) -> Audit:
     recipe = expected or _recorded(record, problems)
     if expected is not None and record.get("recipe") != str(expected):
         problems.append(f"config.json records the recipe {str(record.get('recipe'))[:200]!r}, not '{expected}'")
-    scheme = claimed_scheme(config)
-    inspector = _Inspector(path, recipe, scheme, record.get("format") == "fake")
-    layers = list(inspector.layers(problems))
-    if not layers:
-        raise ModelError(f"model {path}: found no layers of decoder blocks among its tensors")
+    claims, form = claims_of(config), record.get("format")
+    with ExitStack() as stack:
+        contents = Contents(path, stack)
+        if not contents.layers:
+            raise ModelError(f"model {path}: found no layers of decoder blocks among its tensors" + _unread(claims))
+        proof = Contents.proof(path, CODES.parent.name, stack) if form == "fake" else None
+        inspector = _Inspector(path, recipe, claims, contents, proof, _gguf_types(record))
+        layers = inspector.layers(progress)
+        lm_head, head_problems = inspector.head(layers, config.get("tie_word_embeddings") is True)
+        problems += inspector.problems
+        problems += problems_of(layers, recipe, claims, compare=form not in ("fake", "gguf"))
+        problems += head_problems + inspector.rest()
+    missing, depth = gaps(contents.where.values(), config)
+    problems += listed("missing, though other blocks have it", missing) + depth
+    return _summary(layers, recipe, problems, inspector, {
+        "method": "gguf" if form == "gguf" else claims.method or "none",
+        "format": str(form or claims.method or "dense"),
+        "size": _size(path, record),
+        "lm_head": lm_head,
+    })  # fmt: skip
+
+
+def _summary(
+    layers: list[LayerAudit], recipe: Recipe | None, problems: list[str], inspector: _Inspector, said: dict[str, Any]
+) -> Audit:
+    """An audit out of what was found."""
     compressed = [layer for layer in layers if layer.compressed]
-    _judge(layers, recipe, scheme, problems)
-    weights = sum(layer.rows * layer.columns for layer in layers)
     known = [layer for layer in layers if layer.sparsity is not None]
     counted = sum(layer.rows * layer.columns for layer in known)
     zeros = sum((layer.sparsity or 0.0) * layer.rows * layer.columns for layer in known)
     return Audit(
-        method=recipe.method if recipe else str(scheme.get("method", "none")),
+        method=recipe.method if recipe else said["method"],
         recipe=str(recipe) if recipe else None,
-        format=str(record.get("format") or scheme.get("method") or "dense"),
+        format=said["format"],
         bits=_common({layer.bits for layer in compressed}),
         group=_common({layer.group for layer in compressed}),
-        pattern=_pattern(recipe),
+        pattern=pattern_of(recipe),
         sparsity=zeros / counted if counted else None,
         violations=sum(layer.violations for layer in layers),
         layers_compressed=len(compressed),
         layers_total=len(layers),
-        bits_per_weight=inspector.stored_bits / weights,
-        size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        bits_per_weight=inspector.stored_bits / sum(layer.rows * layer.columns for layer in layers),
+        size_bytes=said["size"],
         problems=tuple(problems),
         layers=tuple(layers),
+        short_groups=sum(layer.short for layer in compressed),
+        lm_head=said["lm_head"],
     )
 
 
@@ -143,25 +169,24 @@ def _recorded(record: Mapping[str, Any], problems: list[str]) -> Recipe | None:
         return None
 
 
-def claimed_scheme(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration's `quantization_config` claims: `method`, and `bits` and `group` where it names them."""
-    claim = config.get("quantization_config")
-    if not isinstance(claim, dict):
-        return {}
-    scheme: dict[str, Any] = {"method": str(claim.get("quant_method", "unknown"))}
-    groups = claim.get("config_groups")
-    source = claim
-    if isinstance(groups, dict) and len(groups) == 1:
-        first = next(iter(groups.values()))
-        weights = first.get("weights") if isinstance(first, dict) else None
-        source = weights if isinstance(weights, dict) else claim
-    bits = source.get("bits", source.get("num_bits", source.get("w_bit")))
-    if bits is None and claim.get("load_in_4bit"):
-        bits = 4
-    if bits is None and claim.get("load_in_8bit"):
-        bits = 8
-    group = source.get("group_size", source.get("q_group_size"))
-    return scheme | {k: v for k, v in (("bits", bits), ("group", group)) if type(v) is int}
+def _gguf_types(record: Mapping[str, Any]) -> Mapping[str, str]:
+    """Types of a converted GGUF file's tensors, by layer."""
+    types = record.get("types") if record.get("format") == "gguf" else None
+    return {k: v for k, v in types.items() if v in GGUF_TYPES} if isinstance(types, dict) else {}
+
+
+def _size(path: Path, record: Mapping[str, Any]) -> int:
+    """Bytes of all files; of the GGUF file, for one that was converted."""
+    if record.get("format") == "gguf" and type(record.get("gguf_bytes")) is int:
+        return int(record["gguf_bytes"])
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _unread(claims: Claims) -> str:
+    """The end of an error about tensors that nothing here reads."""
+    if claims.readable:
+        return ""
+    return f" (config.json says {claims.method!r}; read here are {', '.join(KNOWN)})"
 
 
 @dataclass(slots=True)
@@ -170,133 +195,121 @@ class _Inspector:
 
     path: Path
     recipe: Recipe | None
-    scheme: Mapping[str, Any]
-    fake: bool
+    claims: Claims
+    contents: Contents
+    proof: Contents | None
+    gguf: Mapping[str, str]
     stored_bits: int = 0
+    problems: list[str] = field(default_factory=list)
 
-    def layers(self, problems: list[str]) -> Iterator[LayerAudit]:
-        """All linear layers of decoder blocks, in the order of their names."""
-        values = self.recipe.parameters if self.recipe else {}
-        recorded: dict[str, Any] = {k: values[k] for k in ("bits", "group") if k in values}
-        claims = recorded if self.fake else self.scheme
-        with ExitStack() as stack:
-            tensors = _Tensors(self.path, stack)
-            proof = _Tensors.proof(self.path, stack) if self.fake else None
-            for name in sorted(tensors.layers, key=_natural):
-                parts = tensors.read(name)
-                if set(parts) == {"weight"} and parts["weight"].ndim < 2:
-                    continue
-                try:
-                    stored, content = read_layer(parts, claims)
-                    if proof is not None and name in proof.layers:
-                        dense = parts["weight"]
-                        stored, content = read_layer(proof.read(name), claims)
-                        if not _same(content, dense):
-                            problems.append(f"layer {name}: its weights are not those of its codes")
-                except (ValueError, KeyError, IndexError, RuntimeError) as error:
-                    reason = " ".join(str(error).split())[:200]
-                    raise CompressionError(f"model {self.path}: layer {name}: {reason}") from None
-                if stored.problem:
-                    problems.append(f"layer {name}: {stored.problem}")
-                self.stored_bits += stored.stored_bits
-                yield self._layer(name, stored, content)
+    def layers(self, progress: Progress | None) -> list[LayerAudit]:
+        """All linear layers of decoder blocks in the order of their names, and the head if it is to be compressed."""
+        names = self.contents.layers + (self.contents.heads if self._head_counts() else [])
+        found = []
+        for done, name in enumerate(names):
+            if progress:
+                progress(done, len(names), name)
+            stored, content = self._inspect(name)
+            if stored.problem:
+                self.problems.append(f"layer {name}: {stored.problem}")
+            self.stored_bits += stored.stored_bits
+            found.append(self._layer(name, stored, content))
+        return found
 
-    def _layer(self, name: str, stored: StoredLayer, content: object) -> LayerAudit:
+    def _head_counts(self) -> bool:
+        wanted = bool(self.recipe and self.recipe.parameters.get("lm_head"))
+        return wanted or (self.recipe is None and self.claims.lm_head)
+
+    def _inspect(self, name: str) -> tuple[StoredLayer, Content]:
+        """One layer; its codes out of the proof where there is one."""
+        stored, content = self._read(name, self.contents.read(name), self.claims.of(name))
+        if self.proof is not None and name in self.proof:
+            dense = content
+            values = self.recipe.parameters if self.recipe else {}
+            bits, group = values.get("bits"), values.get("group")
+            claim = Claim(bits=int(bits) if bits else None, group=int(group) if group else None)
+            stored, content = self._read(name, self.proof.read(name), claim)
+            if not isinstance(content, Integers) or not _same(content, dense):
+                self.problems.append(f"layer {name}: its weights are not those of its codes")
+        type_ = GGUF_TYPES[self.gguf[name]] if name in self.gguf else None
+        if type_ is not None:
+            rows, columns = stored.shape
+            stored = replace(
+                stored,
+                bits=type_.bits,
+                quantised=type_.quantised,
+                group=type_.group,
+                symmetric=type_.symmetric,
+                stored_bits=int(rows * columns * type_.per_weight),
+                kind=self.gguf[name],
+            )
+        return stored, content
+
+    def _read(self, name: str, tensors: Tensors, claim: Claim) -> tuple[StoredLayer, Content]:
+        try:
+            return read_layer(tensors, claim)
+        except (ValueError, KeyError, IndexError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            if isinstance(error, KeyError):
+                reason = f"has no {error.args[0]!r} beside {', '.join(sorted(tensors))[:100]}"
+            raise CompressionError(f"model {self.path}: layer {name}: {reason}{_unread(self.claims)}") from None
+
+    def _layer(self, name: str, stored: StoredLayer, content: Content) -> LayerAudit:
         rows, columns = stored.shape
         sparsity = None if stored.zeros is None else stored.zeros / (rows * columns)
+        sizes = pattern_sizes(pattern_of(self.recipe) or "unstructured")
         violations = 0
-        sizes = pattern_sizes(_pattern(self.recipe) or "unstructured")
-        if sizes and not stored.quantised:
-            violations = _violations(content, *sizes)
-        pruned = self.recipe is not None and "sparsity" in self.recipe.parameters
-        wanted = float(self.recipe.parameters["sparsity"]) if self.recipe is not None and pruned else 0.0
-        # One weight of slack: the count of zeros is rounded.
-        compressed = stored.quantised or (
-            pruned and stored.zeros is not None and stored.zeros + 1 > wanted * rows * columns
-        )
+        if sizes and content is not None and not isinstance(content, Integers):
+            violations = pattern_violations(content, *sizes)
+        compressed = stored.quantised
+        if self.recipe and "sparsity" in self.recipe.parameters and stored.zeros is not None:
+            compressed |= enough_zeros(stored.zeros, rows * columns, self.recipe)
         return LayerAudit(
-            name, rows, columns, stored.bits, stored.group, compressed, sparsity, violations, stored.finite
-        )
+            name, rows, columns, stored.bits, stored.group, compressed, sparsity, violations, stored.finite,
+            stored.short, stored.reordered, stored.symmetric, stored.kind,
+        )  # fmt: skip
+
+    def head(self, layers: list[LayerAudit], tied: bool) -> tuple[str, list[str]]:
+        """What the output head is, and what is wrong with that."""
+        wanted = bool(self.recipe and self.recipe.parameters.get("lm_head"))
+        if not self.contents.heads:
+            missing = ["no lm_head among the tensors, though the recipe says lm_head=true"] if wanted else []
+            return ("tied" if tied else "absent"), missing
+        name = self.contents.heads[0]
+        counted = next((layer for layer in layers if layer.name == name), None)
+        if counted is not None:
+            return (f"{counted.bits} bits" if counted.compressed else "dense"), []
+        stored, _ = self._inspect(name)
+        problems = [] if stored.finite else listed("NaN, infinity or a scale that is not positive", [name])
+        problems += listed("all weights are zero", [name] if stored.zeros == stored.shape[0] * stored.shape[1] else [])
+        if stored.quantised and self.recipe and not self.gguf:
+            problems.append(f"{name} is quantised, though the recipe leaves it dense")
+        return (f"{stored.bits} bits" if stored.quantised else "dense"), problems
+
+    def rest(self) -> list[str]:
+        """What is wrong with embeddings, norms and biases."""
+        broken, empty = [], []
+        for name in self.contents.others:
+            tensor = self.contents.other(name)
+            if not tensor.is_floating_point():
+                continue
+            try:
+                zeros, finite = survey(tensor)
+            except ValueError:
+                continue
+            broken += [] if finite else [name]
+            empty += [name] if tensor.ndim == 2 and zeros == tensor.numel() else []
+        return listed("NaN or infinity", broken) + listed("all weights are zero", empty)
 
 
-class _Tensors:
-    """Tensors of safetensors files, by layer and part, read when asked for."""
+def _same(content: Integers, dense: Content) -> bool:
+    import torch
 
-    def __init__(self, path: Path, stack: ExitStack, files: Mapping[str, list[str]] | None = None) -> None:
-        self.layers: dict[str, dict[str, tuple[Any, str]]] = {}
-        for file, names in (tensor_files(path) if files is None else files).items():
-            handle = stack.enter_context(opened(path / file))
-            for name in names or handle.keys():
-                match = _LAYER.fullmatch(name)
-                if match:
-                    self.layers.setdefault(match["layer"], {})[match["part"]] = (handle, name)
-
-    @classmethod
-    def proof(cls, path: Path, stack: ExitStack) -> _Tensors:
-        """The codes beside a `fake` checkpoint."""
-        return cls(path, stack, {str(CODES): []})
-
-    def read(self, layer: str) -> dict[str, Tensor]:
-        """A layer's tensors by part."""
-        return {part: handle.get_tensor(name) for part, (handle, name) in self.layers[layer].items()}
-
-
-def _judge(layers: list[LayerAudit], recipe: Recipe | None, scheme: Mapping[str, Any], problems: list[str]) -> None:
-    """Append what the layers and the claims about them disagree on."""
-
-    def report(what: str, culprits: list[str]) -> None:
-        if culprits:
-            more = f" and {len(culprits) - _SHOWN} more" if len(culprits) > _SHOWN else ""
-            problems.append(f"{what}: {', '.join(culprits[:_SHOWN])}{more}")
-
-    report("NaN, infinity or a scale that is not positive", [la.name for la in layers if not la.finite])
-    values = recipe.parameters if recipe else {}
-    if not recipe:
-        if scheme and not any(layer.compressed for layer in layers):
-            problems.append(f"config.json claims {scheme['method']}, but no layer is quantised")
-        claimed = scheme.get("bits")
-        wrong = [la.name for la in layers if claimed and la.compressed and la.bits != claimed]
-        report(f"not {claimed} bits as config.json claims", wrong)
-        return
-    report(f"dense, though the recipe is '{recipe}'", [la.name for la in layers if not la.compressed])
-    if "bits" in values:
-        report(f"not {values['bits']} bits", [la.name for la in layers if la.compressed and la.bits != values["bits"]])
-    if "group" in values:
-        group = int(values["group"])
-        odd = [la.name for la in layers if la.compressed and la.group != (la.columns if group == -1 else group)]
-        report(f"not in groups of {group}", odd)
-    if "sparsity" in values:
-        limit = float(values["sparsity"]) + _SPARSITY_SLACK
-        report(f"more than {limit:.0%} zeros", [la.name for la in layers if (la.sparsity or 0.0) > limit])
-    report(f"pattern {values.get('pattern')} broken", [la.name for la in layers if la.violations])
-
-
-def _pattern(recipe: Recipe | None) -> str | None:
-    return str(recipe.parameters["pattern"]) if recipe and "pattern" in recipe.parameters else None
+    return isinstance(dense, torch.Tensor) and bool((content.weight().to(dense.dtype) == dense).all())
 
 
 def _common(found: set[Any]) -> Any:
     return found.pop() if len(found) == 1 else None
-
-
-def _violations(content: object, n: int, m: int) -> int:
-    """Groups of m consecutive weights with more than n that are not zero; a short last group counts as one."""
-    import torch
-
-    assert isinstance(content, torch.Tensor)
-    rows, columns = content.shape
-    nonzero = torch.nn.functional.pad(content != 0, (0, -columns % m))
-    return int((nonzero.view(rows, -1, m).sum(dim=-1) > n).sum())
-
-
-def _same(content: object, dense: Tensor) -> bool:
-    from compressors.grid import Quantised
-
-    return isinstance(content, Quantised) and bool((content.weight().to(dense.dtype) == dense).all())
-
-
-def _natural(name: str) -> list[int | str]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def require_clean(found: Audit, path: Path) -> None:
@@ -306,17 +319,39 @@ def require_clean(found: Audit, path: Path) -> None:
         raise CompressionError(f"checkpoint {path}: {found.problems[0]}{more}")
 
 
+def _bits_text(found: Audit) -> str:
+    """Bits and groups, or how many layers have which where they are mixed."""
+    compressed = [layer for layer in found.layers if layer.compressed and (layer.group or layer.bits < 16)]
+    if not compressed:
+        return f"{found.bits} (dense weights)" if found.bits else "dense"
+    kinds = Counter((layer.bits, layer.kind) for layer in compressed)
+    if len(kinds) == 1:
+        kind = compressed[0].kind
+        text = f"{compressed[0].bits}" + (f" ({kind})" if kind else "")
+    else:
+        text = ", ".join(f"{kind or bits} in {n} layers" for (bits, kind), n in sorted(kinds.items()))
+    if found.group is not None:
+        text += f", groups of {found.group}"
+    if found.short_groups:
+        text += f" (a smaller last group in {found.short_groups} layers)"
+    signs = {layer.symmetric for layer in compressed}
+    if len(signs) == 1 and None not in signs:
+        text += ", symmetric" if signs.pop() else ", asymmetric"
+    return text
+
+
 def audit_text(found: Audit) -> str:
     """An audit for people, a few lines."""
-    group = "" if found.group is None else f", groups of {found.group}"
     zeros = "not measured" if found.sparsity is None else f"{100 * found.sparsity:.2f} %"
     if pattern_sizes(found.pattern or "unstructured"):
         zeros += f", {found.violations} groups break {found.pattern}"
+    head = {"tied": "tied to the embeddings, dense", "dense": "dense, as the embeddings"}.get(found.lm_head)
     lines = [
         f"method           {found.method}" + (f"  ({found.recipe})" if found.recipe else ""),
         f"stored as        {found.format}",
         f"layers           {found.layers_compressed} of {found.layers_total} compressed",
-        f"bits             {found.bits if found.bits is not None else 'mixed or dense'}{group}",
+        f"output head      {head or found.lm_head}",
+        f"bits             {_bits_text(found)}",
         f"bits per weight  {found.bits_per_weight:.2f}",
         f"zeros            {zeros}",
         f"size on disk     {found.size_bytes / 2**20:.1f} MiB",

@@ -70,9 +70,14 @@ def read_four_bit(tensors: Tensors, claim: Claim) -> Reading:
     return stored, None
 
 
+def _kind(tensors: Tensors) -> str:
+    """`nf4` or `fp4`."""
+    return next(part.removeprefix(STATE) for part in tensors if part.startswith(STATE))
+
+
 def _state(tensors: Tensors) -> dict[str, Any]:
     """The JSON object in the quant_state tensor."""
-    name = next(part for part in tensors if part.startswith(STATE))
+    name = STATE + _kind(tensors)
     try:
         state = json.loads(tensors[name].numpy().tobytes().decode("utf-8"))
         if not {"shape", "blocksize"} <= state.keys():

@@ -122,7 +122,7 @@ def read_plain(tensors: Tensors, claim: Claim) -> Reading:
         zeros, finite = survey(weight)
         stored = StoredLayer(
             (rows, columns), 8, True, bits_of(tensors), wide, columns % wide != 0, zeros=zeros, symmetric=True,
-            finite=finite and positive(scales),
+            finite=finite and positive(scales), kind="fp8",
         )  # fmt: skip
         return stored, None
     return _read_int8(tensors, claim, grid.repeat_interleave(high, dim=0)[:rows], wide)

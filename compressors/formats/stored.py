@@ -7,8 +7,8 @@ exponent is full. One pass in pieces that stay in a core's cache finds both, at 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,8 @@ class StoredLayer:
     of a row that share a scale, the whole row where all do; None where that has no meaning. short: whether the last
     group of a row is a shorter one. reordered: whether groups are of columns that do not lie side by side.
     stored_bits: of all tensors of the layer. zeros: weights that are exactly zero, None where they were not counted.
-    finite: no NaN, no infinity, and no scale that is not positive. problem: one line when tensors and configuration
+    finite: no NaN, no infinity, and no scale that is not positive. kind: the format's own name for the type of code
+    (`nf4`, `Q4_K`). problem: one line when tensors and configuration
     contradict each other.
     """
 
@@ -72,6 +73,7 @@ class StoredLayer:
     symmetric: bool | None = None
     zeros: int | None = None
     finite: bool = True
+    kind: str = ""
     problem: str | None = None
 
 
@@ -164,8 +166,9 @@ class Integers:
         )
 
 
-Content = Integers | Any
-Reading = tuple[StoredLayer, Content]
+# A decoded weight: on its grid, as floats, or not at all.
+Content: TypeAlias = "Integers | Tensor | None"
+Reading: TypeAlias = tuple[StoredLayer, Content]
 
 
 def bits_of(tensors: Tensors) -> int:
@@ -199,11 +202,25 @@ def survey(tensor: Tensor) -> tuple[int, bool]:
     return zeros, largest < limit
 
 
-def nonzero(tensor: Tensor) -> npt.NDArray[np.bool_]:
-    """Where a float matrix is not zero  # (rows, columns)."""
-    flat, _ = magnitude_bits(tensor)
-    found: npt.NDArray[np.bool_] = (flat & flat.dtype.type(_FLOATS[str(tensor.dtype)][1])) != 0
-    return found.reshape(tensor.shape)
+def pattern_violations(weight: Tensor, n: int, m: int) -> int:
+    """Groups of m consecutive weights with more than n that are not zero; a short last group counts as one.
+
+    weight: (rows, columns), floats. Raises ValueError for anything else.
+    """
+    flat, _ = magnitude_bits(weight)
+    rows, columns = weight.shape
+    mask = flat.dtype.type(_FLOATS[str(weight.dtype)][1])
+    step = max(1, _CHUNK // columns)
+    count = 0
+    for start in range(0, rows, step):
+        filled = (flat.reshape(rows, columns)[start : start + step] & mask) != 0
+        padded = np.pad(filled, ((0, 0), (0, -columns % m))) if columns % m else filled
+        places = padded.reshape(-1, m).view(np.uint8)
+        left = places[:, 0].copy()
+        for place in range(1, m):
+            left += places[:, place]
+        count += int(np.count_nonzero(left > n))
+    return count
 
 
 def positive(scales: Tensor) -> bool:
@@ -222,8 +239,3 @@ def group_size(columns: int, groups: int, claimed: int | None) -> int:
 def in_order(g_idx: npt.NDArray[Any], group: int) -> bool:
     """Whether columns' groups are just consecutive ones of `group` columns."""
     return bool((g_idx == np.arange(len(g_idx)) // group).all())
-
-
-def with_problem(layer: StoredLayer, problem: str) -> StoredLayer:
-    """The layer with a problem, unless it has one."""
-    return layer if layer.problem else replace(layer, problem=problem)
