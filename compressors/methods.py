@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
+from compressors.calibration.sources import BUILT_IN as BUILT_IN_TEXT
+from compressors.calibration.sources import read_source
+from compressors.calibration.texts import TEMPLATES
 from compressors.errors import RecipeError
 
 ENTRY_POINTS = "trust_gate.compressors"
@@ -103,17 +106,6 @@ def choice(*options: Value) -> Callable[[str], Value]:
     return read
 
 
-def path_or(keyword: str) -> Callable[[str], Value]:
-    """A reader of a file's path, or of one keyword."""
-
-    def read(text: str) -> Value:
-        if not text.strip() or text != text.strip():
-            raise ValueError(f"{keyword!r} or the path of a text or JSONL file (a path cannot hold a comma)")
-        return text
-
-    return read
-
-
 def show(value: Value) -> str:
     """A value as a recipe writes it; reading it gives the same value."""
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -136,7 +128,7 @@ def _usual_draw(values: Values) -> Value:
 
 def _usual_length(values: Values) -> Value:
     """Tokens per sequence: short ones of the built-in text, which is small; the usual 2,048 elsewhere."""
-    return {"builtin": 128, "pile": 512}.get(str(values["calibration"]), 2048)
+    return {BUILT_IN_TEXT: 128, "pile": 512}.get(str(values["calibration"]), 2048)
 
 
 # What every method that looks at activations takes. The defaults' 128 windows of 128 tokens span the widest input of
@@ -144,25 +136,31 @@ def _usual_length(values: Values) -> Value:
 CALIBRATION = (
     Parameter(
         "calibration",
-        path_or("builtin"),
-        "builtin",
-        "'builtin', a .txt or .jsonl file, a known data set (c4, pile, alpaca), or hub:OWNER/NAME@REVISION:FILE",
+        read_source,
+        BUILT_IN_TEXT,
+        "'builtin', a .txt, .json or .jsonl file (also .gz, .zst), the paper's data (c4, pile, alpaca), or "
+        "hub:OWNER/NAME@REVISION:FILE with a commit of 40 hex characters",
     ),
     Parameter(
         "template",
-        choice("plain", "chat"),
+        choice(*TEMPLATES),
         "plain",
-        "plain: texts as they are; chat: rendered with the model's chat template",
+        "plain: texts as they are; chat: in the model's own chat template; llama-2, vicuna_v1.1: as the paper did",
     ),
     Parameter(
         "draw",
         choice("window", "document", "record", "packed"),
         _usual_draw,
-        "window: anywhere, across documents; document: a window of one long document; record: whole short texts; "
-        "packed: short texts joined and cut",
+        "window: anywhere, across texts; document: a window of one long text (Wanda, SparseGPT); record: whole short "
+        "texts (AutoGPTQ's example); packed: short texts joined and cut (AWQ, whose authors' draw is seed=42)",
     ),
-    Parameter("samples", integer(1, 65536), 128, "number of calibration sequences"),
-    Parameter("length", length_or_model, _usual_length, "tokens per sequence, or 'model' for the model's own limit"),
+    Parameter("samples", integer(1, 65536), 128, "number of calibration sequences; for draw=packed, of texts joined"),
+    Parameter(
+        "length",
+        length_or_model,
+        _usual_length,
+        "tokens per sequence, at most so many for draw=record; 'model' for the model's own limit",
+    ),
     Parameter("seed", integer(0, 2**32 - 1), 0, "which sequences are drawn", shown=True),
 )
 DAMP = Parameter("damp", number(0, 10), 0.01, "added to the Hessian's diagonal, in units of its mean")
@@ -246,6 +244,7 @@ GRID = (
     # Three levels or seven cannot afford to waste one on the side that a group does not use.
     Parameter("sym", choice(True, False), lambda values: int(values["bits"]) >= 4, "grid symmetric about zero, or not"),
 )
+
 
 def check_quantised(values: Values) -> None:
     """Raise ValueError for grids that a stored format cannot express, and formats that a backend does not write."""

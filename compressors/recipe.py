@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from compressors.errors import RecipeError
-from compressors.methods import Method, Value, Values, find_method, method_names, nearest, show
+from compressors.methods import Value, Values, find_method, method_names, nearest, show
 
 MAX_LENGTH = 1000
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -78,7 +78,8 @@ def _parse(text: str) -> Recipe:
     method = find_method(name)
     if colon and not rest:
         raise ValueError("nothing follows the colon; leave it out to take every default")
-    given = _split(rest, method) if rest else {}
+    known = tuple(parameter.name for parameter in method.parameters)
+    given = split_keys(rest, known, method.name) if rest else {}
     values: dict[str, Value] = {}
     for parameter in method.parameters:
         written = given.get(parameter.name)
@@ -93,16 +94,15 @@ def _parse(text: str) -> Recipe:
     return Recipe(method.name, tuple(values.items()))
 
 
-def _split(rest: str, method: Method) -> dict[str, str]:
-    """Texts by parameter name. Raises ValueError for unknown, repeated or valueless ones."""
-    known = tuple(parameter.name for parameter in method.parameters)
+def split_keys(rest: str, known: tuple[str, ...], owner: str) -> dict[str, str]:
+    """Texts by key out of `key=value,key=value`. Raises ValueError for unknown, repeated or valueless keys."""
     given: dict[str, str] = {}
     for part in rest.split(","):
         key, equals, written = part.partition("=")
         if not equals or not key or not written:
             raise ValueError(f"{part[:40]!r} is not key=value")
         if key not in known:
-            raise ValueError(f"{method.name} has no parameter {key[:40]!r}{nearest(key, known)}")
+            raise ValueError(f"{owner} has no parameter {key[:40]!r}{nearest(key, known)}")
         if key in given:
             raise ValueError(f"{key} is given twice")
         given[key] = written

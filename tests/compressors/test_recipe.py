@@ -13,11 +13,14 @@ from compressors.errors import CompressionError, RecipeError
 from compressors.methods import BUILT_IN, PATTERNS
 from compressors.recipe import Recipe, parse_recipe
 
-GPTQ_DEFAULTS = "samples=16,length=256,seed=0,calibration=builtin,format=auto"
+CALIBRATION = "calibration=builtin,template=plain,draw=window,samples=128,length=128"
+STORED = "lm_head=false,format=auto,backend=own"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-calibrations = st.text(
+paths = st.text(
     st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters=","), min_size=1, max_size=40
-)
+).map(lambda text: f"./{text}.jsonl")
+calibrations = paths | st.sampled_from(["builtin", "c4", "pile", "alpaca", f"hub:a/b@{COMMIT}:c/d.json.gz"])
 gptq_keys = st.fixed_dictionaries(
     {},
     optional={
@@ -27,7 +30,9 @@ gptq_keys = st.fixed_dictionaries(
         "act_order": st.sampled_from(["true", "false"]),
         "damp": st.floats(1e-9, 9.9).map(repr),
         "samples": st.integers(1, 65536).map(str),
-        "length": st.integers(2, 131072).map(str),
+        "length": st.integers(2, 131072).map(str) | st.just("model"),
+        "template": st.sampled_from(["plain", "chat", "llama-2", "vicuna_v1.1"]),
+        "draw": st.sampled_from(["window", "document", "record", "packed"]),
         "seed": st.integers(0, 2**32 - 1).map(str),
         "calibration": calibrations,
         "format": st.sampled_from(["auto", "fake"]),
@@ -60,8 +65,9 @@ def test_a_canonical_recipe_reads_back_as_itself_in_any_order_of_keys(given_reci
 @given(gptq_keys, gptq_keys)
 def test_slugs_of_different_recipes_differ_unless_only_a_path_or_a_digit_of_damp_tells_them_apart(one, other):
     a, b = (parse_recipe(written("gptq", keys)) for keys in (one, other))
-    plain = {k: v for k, v in a.parameters.items() if k not in ("calibration", "damp")}
-    if plain != {k: v for k, v in b.parameters.items() if k not in ("calibration", "damp")}:
+    vague = ("calibration", "damp", "draw", "length")  # the usual draw and length follow the calibration
+    plain = {k: v for k, v in a.parameters.items() if k not in vague}
+    if plain != {k: v for k, v in b.parameters.items() if k not in vague}:
         assert a.slug != b.slug
 
 
@@ -79,29 +85,44 @@ def test_any_text_is_a_recipe_or_one_line_of_complaint(text):
     [
         (
             "gptq:bits=3,group=64",
-            f"gptq:bits=3,group=64,sym=false,act_order=true,damp=0.01,{GPTQ_DEFAULTS}",
+            f"gptq:bits=3,group=64,sym=false,act_order=true,damp=0.01,{CALIBRATION},seed=0,{STORED}",
             "gptq-3bit-g64-s0",
         ),
         (
             "gptq:seed=7,bits=8",
-            "gptq:bits=8,group=128,sym=true,act_order=true,damp=0.01,samples=16,length=256,seed=7,"
-            "calibration=builtin,format=auto",
+            f"gptq:bits=8,group=128,sym=true,act_order=true,damp=0.01,{CALIBRATION},seed=7,{STORED}",
             "gptq-8bit-g128-s7",
         ),
-        ("rtn:group=-1,sym=false", "rtn:bits=4,group=-1,sym=false,format=auto", "rtn-4bit-row-sym=false"),
-        ("magnitude:pattern=2:4", "magnitude:pattern=2:4,sparsity=0.5", "magnitude-2:4"),
-        ("magnitude:pattern=1:2,sparsity=0.5", "magnitude:pattern=1:2,sparsity=0.5", "magnitude-1:2"),
-        ("magnitude", "magnitude:pattern=unstructured,sparsity=0.5", "magnitude-50%"),
+        ("rtn:group=-1,sym=false", "rtn:bits=4,group=-1,sym=false,lm_head=false,format=auto", "rtn-4bit-row-sym=false"),
+        ("magnitude:pattern=2:4", "magnitude:pattern=2:4,sparsity=0.5,lm_head=false", "magnitude-2:4"),
+        ("magnitude:pattern=1:2,sparsity=0.5", "magnitude:pattern=1:2,sparsity=0.5,lm_head=false", "magnitude-1:2"),
+        ("magnitude", "magnitude:pattern=unstructured,sparsity=0.5,lm_head=false", "magnitude-50%"),
         (
             "wanda:pattern=4:8,seed=3",
-            "wanda:pattern=4:8,sparsity=0.5,samples=16,length=256,seed=3,calibration=builtin",
+            f"wanda:pattern=4:8,sparsity=0.5,{CALIBRATION},seed=3,lm_head=false,backend=own",
             "wanda-4:8-s3",
         ),
-        ("magnitude:sparsity=0.625", "magnitude:pattern=unstructured,sparsity=0.625", "magnitude-62.5%"),
+        (
+            "magnitude:sparsity=0.625",
+            "magnitude:pattern=unstructured,sparsity=0.625,lm_head=false",
+            "magnitude-62.5%",
+        ),
+        (
+            "wanda:calibration=c4,length=model",
+            "wanda:pattern=unstructured,sparsity=0.5,calibration=c4,template=plain,draw=document,samples=128,"
+            "length=model,seed=0,lm_head=false,backend=own",
+            "wanda-50%-s0-calibration=c4-length=model",
+        ),
+        (
+            "awq:calibration=pile,seed=42",
+            "awq:bits=4,group=128,sym=false,clip=true,calibration=pile,template=plain,draw=packed,samples=128,"
+            "length=512,seed=42,format=auto,backend=own",
+            "awq-4bit-g128-s42-calibration=pile",
+        ),
         (
             "gptq:calibration=data/our notes.txt,damp=5e-2",
-            "gptq:bits=4,group=128,sym=true,act_order=true,damp=0.05,samples=16,length=256,seed=0,"
-            "calibration=data/our notes.txt,format=auto",
+            "gptq:bits=4,group=128,sym=true,act_order=true,damp=0.05,calibration=data/our notes.txt,template=plain,"
+            f"draw=window,samples=128,length=2048,seed=0,{STORED}",
             "gptq-4bit-g128-s0-damp=0.05-calibration=data_our_notes.txt",
         ),
     ],
@@ -134,7 +155,26 @@ def test_canonical_form_and_slug(text, canonical, slug):
         ("gptq:bits=4,", "'' is not key=value"),
         ("gptq:", "nothing follows the colon"),
         ("gptq: bits=4", "no parameter ' bits'; did you mean 'bits'?"),
-        ("gptq:calibration= a.txt", "calibration must be 'builtin' or the path"),
+        (
+            "gptq:calibration= a.txt",
+            "calibration must be builtin, c4, pile, alpaca, the path of a file (.txt, .json or",
+        ),
+        ("gptq:calibration=C4", "or hub:OWNER/NAME@REVISION:FILE; did you mean 'c4'?"),
+        ("gptq:calibration=bultin", "did you mean 'builtin'?"),
+        ("gptq:calibration=notes.md", "calibration must be builtin"),
+        ("gptq:calibration=weights.pkl", "calibration must be builtin"),
+        ("gptq:calibration=.jsonl", "calibration must be builtin"),
+        ("gptq:calibration=allenai/c4", "calibration must be builtin"),
+        ("gptq:calibration=hub:a/b", "hub:OWNER/NAME@REVISION:FILE, with a commit of 40 hex characters"),
+        ("gptq:calibration=hub:a/b@main:x.txt", "the revision 'main' is not a commit (40 hex characters"),
+        (f"gptq:calibration=hub:a/b@{COMMIT[:39]}:x.txt", "is not a commit"),
+        (f"gptq:calibration=hub:b@{COMMIT}:x.txt", "'b' is not OWNER/NAME"),
+        (f"gptq:calibration=hub:a/../b@{COMMIT}:x.txt", "'a/../b' is not OWNER/NAME"),
+        (f"gptq:calibration=hub:a/b@{COMMIT}:../x.txt", "'../x.txt' is not the path of a file in it"),
+        (f"gptq:calibration=hub:a/b@{COMMIT}:x.parquet", "'x.parquet' is not the path of a file in it"),
+        ("gptq:template=chatml", "template must be plain, chat, llama-2 or vicuna_v1.1"),
+        ("gptq:draw=documents", "draw must be window, document, record or packed"),
+        ("gptq:length=1", "length must be a whole number from 2 to 131072, or 'model' for"),
         (" gptq", "write method:key=value"),
         ("GPTQ", "write method:key=value"),
         ("", "empty"),
