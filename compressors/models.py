@@ -6,6 +6,7 @@ weights, and a fingerprint of everything in it that can move an answer.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -18,6 +19,8 @@ import platformdirs
 
 from compressors.errors import ModelError
 from compressors.files import remembered_sha256, sha256_text
+from compressors.hub import refusals
+from compressors.presets import MODELS
 
 EMBEDDED = "embedded"
 Announce = Callable[[str], None]
@@ -68,7 +71,7 @@ def cache_root() -> Path:
 def resolve(
     spec: str, *, cache: Path | None = None, offline: bool = False, announce: Announce = lambda line: None
 ) -> Checkpoint:
-    """The checkpoint that `spec` names: `embedded`, a folder, or a hub id with an optional `@revision`.
+    """The checkpoint that `spec` names: `embedded`, a preset's name, a folder, or a hub id, optionally `@revision`.
 
     announce: called with one line before each long step.
     Raises ModelError, one line, when the model is missing, gated, unreachable, not causal or holds pickles.
@@ -78,6 +81,8 @@ def resolve(
         from compressors.embedded import embedded_folder
 
         return checkpoint_at(embedded_folder(cache, offline, announce), "SmolLM2-135M-Instruct", cache)
+    if spec in MODELS:
+        spec = str(MODELS[spec])
     folder = Path(spec).expanduser()
     if folder.is_dir():
         return checkpoint_at(folder.resolve(), spec, cache)
@@ -90,9 +95,14 @@ def resolve(
     if not _HUB_ID.fullmatch(name) or spec.startswith((".", "/", "~")):
         raise ModelError(
             f"model {spec!r}: neither an existing folder nor a hub id; "
-            "use 'embedded', a folder, or 'owner/name' with an optional '@revision'"
+            "use 'embedded', a folder, or 'owner/name' with an optional '@revision'" + _near_preset(spec)
         )
     return checkpoint_at(_download(name, revision or None, offline, announce), spec, cache)
+
+
+def _near_preset(spec: str) -> str:
+    close = difflib.get_close_matches(spec.lower(), MODELS, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; by name there are {', '.join(MODELS)}"
 
 
 def checkpoint_at(path: Path, name: str, cache: Path | None = None) -> Checkpoint:
@@ -158,39 +168,29 @@ def fingerprint_parts(path: Path, memory: Path) -> dict[str, str]:
 def _download(name: str, revision: str | None, offline: bool, announce: Announce) -> Path:
     """The hub snapshot's folder; every way the hub can refuse becomes one line."""
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     shown = f"{name}@{revision}" if revision else name
-    try:
+    with refusals(
+        f"model {shown!r}",
+        ModelError,
+        revision=revision,
+        offline=offline,
+        fetch=f"hf download {name}",
+        instead=", or give a folder",
+    ):
         if not offline:
             announce(f"fetching {shown} from the Hugging Face hub (unless cached) …")
         # The small file first: a wrong id, revision or licence shows before gigabytes are fetched.
         config = hf_hub_download(name, "config.json", revision=revision, local_files_only=offline)
         folder = Path(config).parent
         read_config(folder, shown)
-        return Path(snapshot_download(name, revision=revision, local_files_only=offline, allow_patterns=_HUB_PATTERNS))
-    except GatedRepoError:
-        mend = "accept its licence on its hub page, then set HF_TOKEN or run 'hf auth login'"
-        raise ModelError(f"model {shown!r}: gated on the hub; {mend}") from None
-    except RevisionNotFoundError:
-        raise ModelError(f"model {shown!r}: the hub has no revision {revision!r} of it") from None
-    except (RepositoryNotFoundError, HFValidationError):
+        folder = Path(
+            snapshot_download(name, revision=revision, local_files_only=offline, allow_patterns=_HUB_PATTERNS)
+        )
+    if not any(folder.glob("*.safetensors")):
         raise ModelError(
-            f"model {shown!r}: not on the hub (or private: set HF_TOKEN), and no folder of that name here"
-        ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
-        where = "offline, and it is not in the local hub cache" if offline else "the hub cannot be reached"
-        raise ModelError(
-            f"model {shown!r}: {where}; fetch it first with 'hf download {name}', or give a folder"
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"model {shown!r}: fetching it failed: {reason}") from None
+            f"model {shown!r}: no *.safetensors there; pickle weights can run code when loaded, so convert them where "
+            f"you trust them: AutoModelForCausalLM.from_pretrained({name!r}).save_pretrained(folder), its tokenizer "
+            "too, and give the folder"
+        )
+    return folder

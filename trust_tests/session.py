@@ -15,6 +15,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from compressors.calibration import check_calibration
+from compressors.methods import find_method
 from compressors.models import Checkpoint, resolve
 from compressors.recipe import parse_recipe
 from compressors.store import ArtefactStore
@@ -92,9 +94,15 @@ class GateSession:
         return store
 
     def check_inputs(self) -> None:
-        """Look at everything the user named before anything expensive starts. Raises ModelError, BaselineError."""
+        """Look at everything the user named before anything expensive starts.
+
+        Raises ModelError, BaselineError, CompressionError.
+        """
         if self.settings.baseline != AUTO:
             baseline.check(Path(self.settings.baseline))
+        for recipe in map(parse_recipe, self.settings.recipes):
+            if find_method(recipe.method).calibrated:
+                check_calibration(recipe.parameters)
         # The dense model last: resolving it may convert or fetch.
         for spec in (*self.settings.variants, self.settings.model):
             self._resolve(spec)

@@ -51,14 +51,18 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "model",
         "the dense model to compress and to compare with: 'embedded' (SmolLM2-135M-Instruct, needs no download "
-        "from the hub), a folder, or a hub id with an optional @revision, such as org/model@main",
+        "from the hub), a folder, a hub id with an optional @revision, such as org/model@main, or a model of the paper "
+        "by name: llama2-13b-chat, llama2-13b, llama2-7b-chat, llama2-7b, llama2-70b-chat, vicuna-13b-v1.3, "
+        "vicuna-7b-v1.3",
         "embedded",
         "MODEL",
     ),
     Option(
         "recipe",
         "how to compress it, repeatable: gptq:bits=4,group=128,seed=0 or magnitude:pattern=2:4; "
-        "'python -m compressors --help' explains every method",
+        "'python -m compressors --help' explains every method. Sets of the paper's recipes: 'paper:50%' (magnitude, "
+        "SparseGPT, Wanda 2:4; GPTQ, AWQ 8 bit) and 'paper:bits' (GPTQ, AWQ at 3, 4, 8 bit, with the published "
+        "calibration seeds); 'paper:bits,calibration=builtin,group=64' overrides keys in every recipe that has them",
         (),
         "RECIPE",
     ),
@@ -146,13 +150,13 @@ def read_settings(
     Raises SettingsError (one line) or compressors' RecipeError for a value that cannot be used.
     """
     from compressors.models import cache_root
-    from compressors.recipe import parse_recipe
+    from compressors.presets import expand_recipes
 
     values = {option.name: _pick(option, command_line, ini, environment) for option in OPTIONS}
-    recipes = tuple(dict.fromkeys(str(parse_recipe(text)) for text in values["recipe"]))
+    recipes = tuple(dict.fromkeys(str(recipe) for text in values["recipe"] for recipe in expand_recipes(text)))
     variants = tuple(dict.fromkeys(values["variant"]))
     if not recipes and not variants:
-        recipes = tuple(str(parse_recipe(text)) for text in DEFAULT_RECIPES)
+        recipes = tuple(str(recipe) for text in DEFAULT_RECIPES for recipe in expand_recipes(text))
     if any(not variant.strip() for variant in variants):
         raise SettingsError("--trust-variant: empty; give a folder or a hub id")
     if not values["model"].strip():

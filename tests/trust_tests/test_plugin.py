@@ -240,6 +240,9 @@ def test_nothing_unmeasured_or_expected_to_fail_is_green(
     [
         (["--trust-recipe=gptq:bits=5"], "ERROR: recipe 'gptq:bits=5': bits must be *"),
         (["--trust-recipe=gtpq:bits=4"], "ERROR: recipe 'gtpq:bits=4': *gptq*"),
+        (["--trust-recipe=paper:60%"], "ERROR: no recipe set 'paper:60%'; did you mean 'paper:50%'*"),
+        (["--trust-recipe=wanda:calibration=absent.txt"], "ERROR: calibration absent.txt: cannot be read *"),
+        (["--trust-recipe=wanda:calibration=bad.json"], "ERROR: calibration bad.json:1: not JSON*"),
         (["--trust-tolerance=lots"], "ERROR: --trust-tolerance='lots': give points *"),
         (["--trust-model=./absent"], "ERROR: model './absent': neither an existing folder nor a hub id*"),
         (["--trust-variant=./absent"], "ERROR: model './absent': neither an existing folder nor a hub id*"),
@@ -284,8 +287,9 @@ def test_a_missing_baseline_is_written_and_fails_then_passes_then_names_what_mov
 
 
 def test_a_variant_that_cannot_be_made_is_one_line_and_an_error(gate: Any, pytester: pytest.Pytester) -> None:
-    done = gate("-k", "letters", recipes=("gptq:bits=3,calibration=absent.txt",))
+    (pytester.path / "short.txt").write_text("a few words")
+    done = gate("-k", "letters", recipes=("gptq:bits=3,calibration=short.txt",))
     assert done.ret == 3
-    done.stdout.fnmatch_lines(["*variant gptq-3bit*absent.txt*"])
+    done.stdout.fnmatch_lines(["*variant gptq-3bit*short.txt: 11 tokens, but samples=128*"])
     assert "Traceback" not in done.stdout.str()
     assert results(pytester)["gates"][0]["verdict"] == "ERROR"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compressors.errors import RecipeError
+from compressors.presets import MODELS, RECIPE_SETS
 from trust_tests.settings import DEFAULT_RECIPES, OPTIONS, Option, Settings, SettingsError, read_settings
 
 
@@ -45,6 +48,42 @@ def test_recipes_are_canonical_and_not_repeated(tmp_path: Path) -> None:
     settings = read(tmp_path, {"recipe": ["magnitude:pattern=2:4", " magnitude:pattern=2:4 "]})
     assert len(settings.recipes) == 1
     assert settings.recipes[0].startswith("magnitude:pattern=2:4")
+
+
+def test_a_set_of_recipes_is_all_of_them_once(tmp_path: Path) -> None:
+    settings = read(tmp_path, {"recipe": ["paper:50%,seed=0", "magnitude:pattern=2:4", "rtn"]})
+    assert [recipe.partition(":")[0] for recipe in settings.recipes] == [
+        "magnitude",
+        "sparsegpt",
+        "wanda",
+        "gptq",
+        "awq",
+        "rtn",
+    ]
+    with pytest.raises(RecipeError, match="did you mean 'paper:50%'"):
+        read(tmp_path, {"recipe": ["paper:55%"]})
+
+
+def test_the_papers_set_is_collected_without_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys, pytest\n"
+        "code = pytest.main(['--collect-only', '-q', '--pyargs', 'trust_tests.test_mmlu', '-p', 'no:cacheprovider',"
+        " '--trust-recipe', 'paper:50%'])\n"
+        "print('heavy modules:', {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules))\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "heavy modules: set()" in done.stdout
+    assert "5 tests collected" in done.stdout
+    for method in ("magnitude-2:4", "sparsegpt-2:4-s0", "wanda-2:4-s0", "gptq-8bit-g128-s0", "awq-8bit-g128-s42"):
+        assert f"test_mmlu[{method}" in done.stdout
+
+
+def test_the_help_names_every_model_and_set() -> None:
+    shown = {option.name: option.help for option in OPTIONS}
+    assert ", ".join(MODELS) in shown["model"]
+    assert all(f"'{name}'" in shown["recipe"] for name in RECIPE_SETS)
 
 
 def test_a_variant_alone_leaves_the_default_recipes_out(tmp_path: Path) -> None:
