@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 
 import pytest
@@ -143,3 +144,16 @@ def test_a_model_almost_by_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="did you mean 'llama2-13b-chat'"):
         resolve(name, cache=tmp_path)
+
+
+def test_a_model_with_pickle_weights_only_says_how_to_convert_it(tmp_path, monkeypatch, tiny_model):
+    """What the hub client leaves of Vicuna v1.3, whose weights are pickles: everything else."""
+    import huggingface_hub
+
+    folder = shutil.copytree(tiny_model, tmp_path / "snapshot", ignore=shutil.ignore_patterns("*.safetensors"))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file, **options: str(folder / file))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: str(folder))
+    with pytest.raises(ModelError, match=r"no \*\.safetensors there; pickle .*'lmsys/vicuna-7b-v1.3'") as caught:
+        resolve("vicuna-7b-v1.3", cache=tmp_path)
+    assert str(caught.value).startswith(f"model '{MODELS['vicuna-7b-v1.3']}': ")
+    assert str(caught.value).isprintable()
