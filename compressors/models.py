@@ -87,9 +87,12 @@ def resolve(
     if folder.is_dir():
         return checkpoint_at(folder.resolve(), spec, cache)
     if folder.is_file():
+        from compressors.gguf_files import converted, is_gguf
+
+        if is_gguf(folder):
+            return checkpoint_at(converted(folder.resolve(), cache, announce), spec, cache)
         raise ModelError(
-            f"model {spec!r}: a single file; give the folder that holds config.json and *.safetensors"
-            + (" (GGUF files are not read directly yet)" if folder.suffix == ".gguf" else "")
+            f"model {spec!r}: a single file; give the folder that holds config.json and *.safetensors, or a .gguf file"
         )
     name, _, revision = spec.partition("@")
     if not _HUB_ID.fullmatch(name) or spec.startswith((".", "/", "~")):

@@ -82,9 +82,13 @@ def test_a_wrong_name_is_one_line(spec: str, message: str, tmp_path: Path, monke
 
 
 def test_a_file_is_not_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_text("")
+    with pytest.raises(ModelError, match=r"a single file; give the folder .* or a \.gguf file"):
+        resolve(str(path), cache=tmp_path)
     path = tmp_path / "model.gguf"
     path.write_text("")
-    with pytest.raises(ModelError, match=r"a single file; give the folder .* \(GGUF"):
+    with pytest.raises(ModelError, match="not a GGUF file"):
         resolve(str(path), cache=tmp_path)
 
 
