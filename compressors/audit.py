@@ -329,11 +329,13 @@ def _bits_text(found: Audit) -> str:
         kind = compressed[0].kind
         text = f"{compressed[0].bits}" + (f" ({kind})" if kind else "")
     else:
-        text = ", ".join(f"{kind or bits} in {n} layers" for (bits, kind), n in sorted(kinds.items()))
+        text = ", ".join(f"{kind or bits} in {n}" for (bits, kind), n in sorted(kinds.items())) + " layers"
     if found.group is not None:
         text += f", groups of {found.group}"
     if found.short_groups:
         text += f" (a smaller last group in {found.short_groups} layers)"
+    if any(layer.reordered for layer in compressed):
+        text += ", columns reordered (act-order)"
     signs = {layer.symmetric for layer in compressed}
     if len(signs) == 1 and None not in signs:
         text += ", symmetric" if signs.pop() else ", asymmetric"

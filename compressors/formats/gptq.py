@@ -4,7 +4,8 @@
     qzeros   # (groups, rows · bits / 32) int32       g_idx   # (columns,) int32
 
 Version 1, which every loader reads, keeps zero points less one; version 2 (`checkpoint_format: gptq_v2`) as they
-are. Loaders undo the one in different ways for a zero point of 0, which then wraps, so version 1 is written without.
+are. Loaders undo the one in different ways for a zero point of 0, which then wraps, and GPTQModel reads asymmetric
+grids of version 1 only if it made them itself: symmetric grids are written as version 1, others as version 2.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _WIDTH = 32
 
 
 class Gptq:
-    """Writes version 1."""
+    """Writes version 1 for symmetric grids, version 2 for others."""
 
     def problem(self, quantised: Quantised) -> str | None:
         """Widths and groups that loaders refuse, and numbers that the format does not have."""
@@ -39,8 +40,6 @@ class Gptq:
             return f"holds layers whose two widths are multiples of {_WIDTH}, not {rows} × {columns}"
         if quantised.group not in (*GROUPS, columns):
             return f"is read with groups of {', '.join(map(str, GROUPS))} or the whole row, not {quantised.group}"
-        if not quantised.symmetric and bool((quantised.zero_points == -(2 ** (quantised.bits - 1))).any()):
-            return "has no zero point at the lowest level, which a group without negative weights needs"
         return half_precision_problem(quantised)
 
     def tensors(self, prefix: str, quantised: Quantised) -> dict[str, Tensor]:
@@ -49,7 +48,9 @@ class Gptq:
 
         bits = quantised.bits
         levels = unsigned(quantised.codes.contiguous().numpy(), bits)
-        zero_points = unsigned(quantised.zero_points.contiguous().numpy(), bits) - np.uint8(1)
+        zero_points = unsigned(quantised.zero_points.contiguous().numpy(), bits)
+        if quantised.symmetric:
+            zero_points = zero_points - np.uint8(1)
         groups = np.arange(levels.shape[1], dtype=np.int32) // np.int32(quantised.group)
         return {
             f"{prefix}.qweight": torch.from_numpy(pack_down(levels.T, bits)),
@@ -65,7 +66,7 @@ class Gptq:
         """
         config: dict[str, Any] = {
             "quant_method": "gptq",
-            "checkpoint_format": "gptq",
+            "checkpoint_format": "gptq" if values["sym"] else "gptq_v2",
             "bits": values["bits"],
             "group_size": values["group"],
             "sym": values["sym"],

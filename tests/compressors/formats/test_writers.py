@@ -20,10 +20,10 @@ UP = "model.layers.0.mlp.up_proj"
 
 
 def layer(bits=4, group=32, symmetric=False, rows=32, columns=64, seed=0) -> Quantised:
-    """A layer in which every level occurs, and no zero point at the lowest."""
+    """A layer in which every code and every zero point occurs."""
     generator = torch.Generator().manual_seed(seed)
     half, groups = 2 ** (bits - 1), -(-columns // group)
-    points = torch.randint(-half + 1, half, (rows, groups), generator=generator)
+    points = torch.randint(-half, half, (rows, groups), generator=generator)
     return Quantised(
         codes=torch.randint(-half, half, (rows, columns), generator=generator).to(torch.int8),
         scales=(torch.rand(rows, groups, generator=generator) + 0.01).bfloat16(),
@@ -118,13 +118,6 @@ def test_a_layer_that_a_format_cannot_hold(name, quantised, why):
     assert re.search(why, problem)
 
 
-def test_version_1_has_no_zero_point_at_the_lowest_level():
-    quantised = layer()
-    quantised.zero_points[3, 1] = -8
-    assert "no zero point at the lowest level" in str(writer("gptq").problem(quantised))
-    assert writer("awq").problem(quantised) is None
-
-
 @pytest.mark.parametrize("name", ["gptq", "awq"])
 @pytest.mark.parametrize("scale", [1e-7, 2.0**17])
 def test_scales_are_converted_only_where_that_is_exact(name, scale):
@@ -142,6 +135,15 @@ def test_gptq_keeps_zero_points_less_one():
     assert set(tensors["qzeros"].flatten().tolist()) == {0x77777777}
     assert tensors["g_idx"].tolist() == [0] * 32 + [1] * 32
     assert (tensors["scales"].dtype, tensors["qweight"].shape) == (torch.float16, (8, 32))
+
+
+def test_gptq_keeps_zero_points_of_asymmetric_grids_as_they_are():
+    """In version 2: loaders do not agree on what a zero point of 0 is in version 1."""
+    quantised = layer()
+    quantised.zero_points.fill_(-8)
+    tensors, claim = written("gptq", quantised)
+    assert set(tensors["qzeros"].flatten().tolist()) == {0}
+    assert claim.layout == "gptq_v2"
 
 
 def test_awq_interleaves_the_columns_of_a_word():
