@@ -46,7 +46,8 @@ def solve(wt: Tensor, hessian: Tensor, grid: Grid, damp: float, act_order: bool)
             spans.append(grid.fit(wt[column : column + grid.group]))
         return grid.round(w, spans[group], levels[place])
 
-    surgeon.sweep(wt, surgeon.inverse_factor(hessian, damp), block_size(grid.group), settle)
+    inner = surgeon.INNER if act_order else inner_size(grid.group)
+    surgeon.sweep(wt, surgeon.inverse_factor(hessian, damp), block_size(grid.group), settle, inner)
     return grid.store(levels, spans)
 
 
@@ -59,3 +60,11 @@ def block_size(group: int) -> int:
     if group % surgeon.BLOCK == 0:
         return surgeon.BLOCK
     return surgeon.BLOCK // group * group or group
+
+
+def inner_size(group: int) -> int:
+    """Columns per update inside a block, about 32, such that every group begins with one."""
+    if group <= surgeon.INNER:
+        return surgeon.INNER // group * group
+    fitting = [size for size in range(surgeon.INNER, 7, -1) if group % size == 0]
+    return fitting[0] if fitting else min(group, block_size(group))

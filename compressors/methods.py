@@ -295,7 +295,7 @@ AWQ = Method(
         backends("gptqmodel", "llmcompressor", "autoawq"),
     ),
     slug=quantising_slug("awq"),
-    solver="compressors.awq:quantise",
+    solver="compressors.awq:Awq",
     check=check_quantised,
 )
 RTN = Method(

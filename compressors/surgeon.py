@@ -16,9 +16,12 @@ from torch import Tensor
 from compressors.errors import CompressionError
 
 BLOCK = 128  # B; it moves no result of GPTQ, and is the span in which SparseGPT chooses what to zero
+INNER = 32
+_SMALL = 128
 
 # Called with a column's number when all columns before it in its block are settled; returns its settled weights
-# # (rows,). Columns up to the end of the block have seen every correction by then.
+# # (rows,). Columns up to the end of the inner block have seen every correction by then, and at its first column
+# those up to the end of the block.
 Settle = Callable[[int, Tensor], Tensor]
 
 
@@ -41,22 +44,41 @@ def inverse_factor(hessian: Tensor, damp: float) -> Tensor:
     lower, failed = torch.linalg.cholesky_ex(hessian.flip(0, 1))
     if failed:
         raise CompressionError(f"the Hessian is not positive definite; raise damp (now {damp:g}) or samples")
-    identity = torch.eye(len(hessian), device=hessian.device)
-    factor: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+    factor = lower.flip(0, 1)
+    invert_upper(factor)
     return factor
 
 
-def sweep(wt: Tensor, factor: Tensor, size: int, settle: Settle) -> None:
+def invert_upper(matrix: Tensor) -> None:
+    """Invert an upper triangular matrix in place, by halves: a third of the work of solving for the identity."""
+    size = len(matrix)
+    if size <= _SMALL:
+        identity = torch.eye(size, device=matrix.device, dtype=matrix.dtype)
+        matrix.copy_(torch.linalg.solve_triangular(matrix, identity, upper=True))
+        return
+    half = size // 2
+    top, corner, bottom = matrix[:half, :half], matrix[:half, half:], matrix[half:, half:]
+    invert_upper(top)
+    invert_upper(bottom)
+    corner.copy_((top @ corner).neg_() @ bottom)
+
+
+def sweep(wt: Tensor, factor: Tensor, size: int, settle: Settle, inner: int = INNER) -> None:
     """Settle all columns in order, correcting those that follow; `wt` is overwritten with corrected weights.
 
-    factor: U of `inverse_factor`. size: columns per lazy batch update.
+    factor: U of `inverse_factor`. size: columns per lazy batch update. inner: columns per update inside such a
+    block, a number that divides it; it moves no result either, and keeps what is touched for every column in the
+    processor's cache.
     """
     pivots = factor.diagonal().tolist()
     for start in range(0, len(wt), size):
         end = min(start + size, len(wt))
-        block = wt[start:end]
-        errors = torch.empty_like(block)
-        for i, (w, error, u) in enumerate(zip(block, errors, factor[start:end, start:end], strict=True)):
-            torch.sub(w, settle(start + i, w), out=error).div_(pivots[start + i])
-            block[i + 1 :].addr_(u[i + 1 :], error, alpha=-1)
+        errors = torch.empty_like(wt[start:end])
+        for first in range(start, end, inner):
+            last = min(first + inner, end)
+            part, wrong, u = wt[first:last], errors[first - start : last - start], factor[first:last, first:last]
+            for i, (w, error) in enumerate(zip(part, wrong, strict=True)):
+                torch.sub(w, settle(first + i, w), out=error).div_(pivots[first + i])
+                part[i + 1 :].addr_(u[i, i + 1 :], error, alpha=-1)
+            wt[last:end].addmm_(factor[first:last, last:end].T, wrong, alpha=-1)
         wt[end:].addmm_(factor[start:end, end:].T, errors, alpha=-1)

@@ -17,7 +17,7 @@ def problem(rows: int = 24, columns: int = 96, tokens: int = 512, seed: int = 0)
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(columns, columns, generator=generator) / columns**0.5
     activations = torch.randn(tokens, columns, generator=generator) @ (mixing + 0.3 * torch.eye(columns))
-    return torch.randn(rows, columns, generator=generator), Inputs(activations)
+    return torch.randn(rows, columns, generator=generator), Inputs([activations])
 
 
 def values(**changes: object) -> dict[str, object]:
@@ -26,7 +26,7 @@ def values(**changes: object) -> dict[str, object]:
 
 def loss(weight: Tensor, solution: Tensor, inputs: Inputs) -> float:
     """‖(W − Ŵ)X‖², the layer's squared error on its inputs."""
-    return float(((weight - solution.float()) @ inputs.activations.T).square().sum())
+    return float(((weight - solution.float()) @ inputs.activations[0].T).square().sum())
 
 
 def column_by_column(weight: Tensor, inputs: Inputs, grid: Grid, damp: float) -> Tensor:
@@ -98,7 +98,7 @@ def test_inputs_and_weights_are_left_as_they_were():
 
 def test_weights_of_inputs_that_are_always_zero_become_zero():
     weight, inputs = problem()
-    inputs.activations[:, [3, 50]] = 0
+    inputs.activations[0][:, [3, 50]] = 0
     (solution,) = gptq.quantise([weight], Inputs(inputs.activations), values())
     assert not solution.weight[:, [3, 50]].any()
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from compressors import layerwise
 from compressors.errors import CompressionError
-from compressors.layerwise import Inputs, Solution, compress_layers, decoder_blocks, layers_by_input, linear_layers
+from compressors.layerwise import Inputs, Solution, compress_layers, lanes
+from compressors.structure import by_input, decoder_blocks, linear_layers
 from compressors.recipe import parse_recipe
 
 GPTQ = parse_recipe("gptq:bits=4,group=32,samples=4,length=16")
@@ -58,19 +59,23 @@ def test_the_same_seed_and_threads_give_the_same_bits(model, tiny_model):
         assert torch.equal(solution.quantised.codes, other[name].quantised.codes)
 
 
-def test_layers_that_read_the_same_tensor_are_solved_together(model):
-    prefix, blocks = decoder_blocks(model)
-    groups = [
-        [name.rpartition(".")[2] for name in group] for group in layers_by_input(model, prefix, blocks, batch(1, 4))
-    ]
-    assert groups == [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]] * 2
+def test_layers_that_read_the_same_tensor_are_solved_together(model, monkeypatch):
+    together = []
+
+    def note(weights, inputs, values):
+        together.append([len(weight) for weight in weights])
+        return [Solution(weight) for weight in weights]
+
+    monkeypatch.setattr("compressors.gptq.quantise", note)
+    compress_layers(model, GPTQ, batch())
+    assert together == [[64, 32, 32], [64], [96, 96], [64]] * 2  # q k v; o; gate up; down
 
 
 def test_each_layer_sees_what_the_compressed_layers_before_it_produce(model, monkeypatch):
     seen = []
 
     def halve(weights, inputs, values):
-        seen.append(inputs.activations.clone())
+        seen.append(torch.cat(list(inputs.activations)))
         return [Solution(weight / 2) for weight in weights]
 
     monkeypatch.setattr("compressors.gptq.quantise", halve)
@@ -149,16 +154,57 @@ def test_matrices_outside_linear_layers_are_not_passed_over():
 
 def test_a_layer_that_does_not_run_once_is_named(model):
     model.model.layers[0].mlp.spare = nn.Linear(4, 4)
-    prefix, blocks = decoder_blocks(model)
     with pytest.raises(CompressionError, match=r"layers\.0\.mlp\.spare: ran 0 times"):
-        layers_by_input(model, prefix, blocks, batch(1, 4))
+        compress_layers(model, GPTQ, batch())
+    x = torch.ones(2)
+    with pytest.raises(CompressionError, match=r"layer a: ran 2 times"):
+        by_input([("a", x), ("a", x)], {"a": nn.Linear(1, 1)})
 
 
 def test_statistics_are_those_of_all_tokens(monkeypatch):
     x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(layerwise, "_CHUNK_TOKENS", 16)
-    torch.testing.assert_close(Inputs(x).hessian, 2 * x.T @ x / 50)
-    torch.testing.assert_close(Inputs(x).norms, x.norm(dim=0))
+    for parts in ([x], [x[:7], x[7:]]):
+        torch.testing.assert_close(Inputs(parts).hessian, 2 * x.T @ x / 50)
+        torch.testing.assert_close(Inputs(parts).norms, x.norm(dim=0))
+
+
+@pytest.mark.parametrize("tokens", [16, 32, 48, 10_000])
+def test_lanes_of_any_size_give_the_same_model(model, tiny_model, monkeypatch, tokens):
+    from transformers import AutoModelForCausalLM
+
+    whole = compress_layers(model, GPTQ, batch())
+    monkeypatch.setitem(layerwise.LANE_TOKENS, "cpu", tokens)
+    parts = compress_layers(AutoModelForCausalLM.from_pretrained(tiny_model).eval(), GPTQ, batch())
+    for name, solution in whole.items():
+        agree = solution.quantised.codes == parts[name].quantised.codes
+        assert agree.float().mean() > 0.98
+
+
+def test_sequences_of_unlike_lengths_travel_unpadded(model, monkeypatch):
+    monkeypatch.setitem(layerwise.LANE_TOKENS, "cpu", 24)
+    sequences = [torch.arange(3, 3 + n) for n in (8, 8, 8, 8, 5, 7, 7)]
+    assert [tuple(lane.shape) for lane in lanes(sequences, torch.device("cpu"))] == [(3, 8), (1, 8), (1, 5), (2, 7)]
+    tokens = []
+
+    def count(weights, inputs, values):
+        tokens.append(inputs.tokens)
+        return [Solution(weight) for weight in weights]
+
+    monkeypatch.setattr("compressors.gptq.quantise", count)
+    compress_layers(model, GPTQ, sequences)
+    assert tokens == [51] * 8
+
+
+def test_the_head_is_compressed_when_asked(model):
+    before = model.lm_head.weight.clone()
+    recipe = parse_recipe("gptq:bits=4,group=32,samples=4,length=16,lm_head=true")
+    steps = []
+    solutions = compress_layers(model, recipe, batch(), lambda *step: steps.append(step))
+    assert steps[-1] == (3, 3, "lm_head")
+    assert torch.equal(solutions["lm_head"].quantised.weight(), model.lm_head.weight)
+    assert not torch.equal(before, model.lm_head.weight)
+    assert "lm_head" in compress_layers(model, parse_recipe("rtn:group=32,lm_head=true"), None)
 
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "gemma2", "gpt_neox"])

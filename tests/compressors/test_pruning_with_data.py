@@ -19,7 +19,7 @@ def problem(rows: int = 32, columns: int = 160, tokens: int = 800, seed: int = 0
     mixing = torch.randn(columns, columns, generator=generator) / columns**0.5 + 0.5 * torch.eye(columns)
     sizes = torch.rand(columns, generator=generator) * 3
     activations = torch.randn(tokens, columns, generator=generator) @ mixing * sizes
-    return torch.randn(rows, columns, generator=generator), Inputs(activations)
+    return torch.randn(rows, columns, generator=generator), Inputs([activations])
 
 
 def values(pattern: str = "unstructured", sparsity: float = 0.5) -> dict[str, object]:
@@ -27,7 +27,7 @@ def values(pattern: str = "unstructured", sparsity: float = 0.5) -> dict[str, ob
 
 
 def loss(weight: Tensor, solution: Tensor, inputs: Inputs) -> float:
-    return float(((weight - solution) @ inputs.activations.T).square().sum())
+    return float(((weight - solution) @ inputs.activations[0].T).square().sum())
 
 
 @pytest.mark.parametrize("pattern", ["unstructured", "2:4", "4:8", "1:2"])
@@ -48,7 +48,7 @@ def test_patterns_are_met_in_every_group(method, pattern, n, m):
     assert ((solution.weight.view(-1, m) != 0).sum(dim=1) == n).all()
     assert solution.weight.dtype == torch.bfloat16
     with pytest.raises(CompressionError, match=f"are not a multiple of {m}"):
-        method.prune([weight[:, :151]], Inputs(inputs.activations[:, :151]), values(pattern))
+        method.prune([weight[:, :151]], Inputs([inputs.activations[0][:, :151]]), values(pattern))
 
 
 @pytest.mark.parametrize("method", [sparsegpt, wanda])
@@ -65,7 +65,7 @@ def test_wanda_keeps_what_it_does_not_zero():
     (solution,) = wanda.prune([weight], inputs, values())
     kept = solution.weight != 0
     assert torch.equal(solution.weight[kept], weight[kept])
-    scores = weight.abs() * inputs.activations.norm(dim=0)
+    scores = weight.abs() * inputs.activations[0].norm(dim=0)
     assert (scores.masked_fill(kept, -1).amax(1) <= scores.masked_fill(~kept, float("inf")).amin(1)).all()
 
 
