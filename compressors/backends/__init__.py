@@ -150,7 +150,6 @@ def _compress(
     how: tuple[str, int | None, Callable[[int, int, str], None] | None],
 ) -> None:
     """Lay out the job, run it and finish its result."""
-
     from compressors.backends import folders
     from compressors.backends.process import Job, run_job, write_job
     from compressors.models import read_config
@@ -170,7 +169,10 @@ def _compress(
     try:
         if library.group_divides and int(values.get("group", -1)) > 0:
             folders.check_groups(shapes, int(values["group"]))
-        with tempfile.TemporaryDirectory(prefix="trust-gate-", ignore_cleanup_errors=True) as scratch:
+        # Beside the result: some libraries park a whole model there, which a small /tmp cannot hold.
+        with tempfile.TemporaryDirectory(
+            prefix=".backend-", dir=folder.resolve().parent, ignore_cleanup_errors=True
+        ) as scratch:
             work = Path(scratch).resolve()
             folders.show_dense(dense.path, config, work / "dense", old=library.isolated)
             job = Job(work / "dense", folder.resolve(), recipe.method, values, device, threads, blocks)
