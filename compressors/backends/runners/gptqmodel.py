@@ -29,8 +29,8 @@ def compress(job: Job) -> None:
         config = GPTQConfig(desc_act=values["act_order"], act_group_aware=False, damp_percent=values["damp"], **common)
     else:
         config = AWQConfig(**common)
-        if job.device == "cpu":
-            options["backend"] = BACKEND.AWQ_TORCH  # the others need a GPU
+        # Packs on any device; the default needs a GPU and a compiler.
+        options["backend"] = BACKEND.AWQ_TORCH
     model = GPTQModel.load(str(job.model), config, trust_remote_code=False)
     # The library drops sequences of ten tokens and less, and `quantize` does not pass its own switch on.
     model.prepare_dataset = partial(model.prepare_dataset, calibration_data_min_length=0)
