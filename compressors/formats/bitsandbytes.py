@@ -66,7 +66,17 @@ def read_four_bit(tensors: Tensors, claim: Claim) -> Reading:
         zeros -= int(empty[packed[-1] & 15])
     finite = bool(np.isfinite(scales).all() and (scales >= 0).all() and np.isfinite(levels).all())
     problem = None if claim.bits in (None, 4) else f"holds 4-bit codes, the configuration says {claim.bits}"
-    stored = StoredLayer((rows, columns), 4, True, bits_of(tensors), block, zeros=zeros, finite=finite, problem=problem)
+    stored = StoredLayer(
+        (rows, columns),
+        4,
+        True,
+        bits_of(tensors),
+        block,
+        zeros=zeros,
+        finite=finite,
+        kind=_kind(tensors),
+        problem=problem,
+    )
     return stored, None
 
 

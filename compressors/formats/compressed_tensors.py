@@ -88,17 +88,29 @@ def read_packed(tensors: Tensors, claim: Claim) -> Reading:
     scales, words, bits = tensors["weight_scale"], tensors["weight_packed"].numpy(), claim.bits
     if bits is None:
         raise ValueError("packed codes, but the configuration does not say how many bits they have")
+    if scales.numel() == 1:
+        scales = scales.reshape(1, 1).expand(rows, 1)
     if scales.ndim != 2 or len(words) != rows:
         raise ValueError(f"codes, scales and zero points do not fit a weight of {rows} × {columns}")
     levels = unpack_down(np.ascontiguousarray(words.T), bits, columns)
-    if "weight_zero_point" in tensors:
-        zero_points = unpack_down(tensors["weight_zero_point"].numpy(), bits, rows).T
-    else:
+    points = tensors.get("weight_zero_point")
+    if points is None:
         zero_points = np.full((scales.shape[1], rows), 2 ** (bits - 1), dtype=np.uint8)
+    elif points.element_size() == 1:
+        zero_points = _spread(points, 2 ** (bits - 1), (rows, int(scales.shape[1])))
+    else:
+        zero_points = unpack_down(points.numpy(), bits, rows).T
     group = group_size(columns, int(scales.shape[1]), claim.group)
-    order = _order(tensors, group)
-    integers = Integers(levels, zero_points, scales.T, bits, group, order)
+    integers = Integers(levels, zero_points, scales.T, bits, group, _order(tensors, group))
     return integers.stored(tensors), integers
+
+
+def _spread(points: Tensor, half: int, shape: tuple[int, int]) -> Levels:
+    """Unpacked zero points per tensor, row or block as one from 0 for every scale  # (groups, rows)."""
+    rows, groups = shape
+    grid = points.reshape(1, 1) if points.numel() == 1 else points.reshape(len(points), -1)
+    given = grid.repeat_interleave(-(-rows // len(grid)), dim=0)[:rows].short().numpy()
+    return np.ascontiguousarray(np.broadcast_to((given + half).astype(np.uint8), (rows, groups)).T)
 
 
 def _order(tensors: Tensors, group: int) -> np.ndarray[Any, np.dtype[np.int64]] | None:
@@ -139,11 +151,7 @@ def _read_int8(tensors: Tensors, claim: Claim, scales: Tensor, group: int) -> Re
     rows, groups = (int(n) for n in scales.shape)
     zero_points = np.full((groups, rows), half, dtype=np.uint8)
     if "weight_zero_point" in tensors:
-        points = tensors["weight_zero_point"]
-        spread = points.reshape(1, 1) if points.numel() == 1 else points.reshape(len(points), -1)
-        high = -(-rows // len(spread))
-        given = spread.repeat_interleave(high, dim=0)[:rows].short().numpy()
-        zero_points = np.broadcast_to((given + half).astype(np.uint8), (rows, groups)).T
+        zero_points = _spread(tensors["weight_zero_point"], half, (rows, groups))
     levels: Levels = (codes.view(np.uint8) + np.uint8(half)).T
     integers = Integers(levels, zero_points, scales.T, bits, group, _order(tensors, group))
     return integers.stored(tensors, problem), integers

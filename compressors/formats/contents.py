@@ -82,18 +82,18 @@ def natural(name: str) -> list[int | str]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-# Architectures whose blocks differ by design; a layer that only some blocks have is then no gap.
-_UNLIKE_BLOCKS = (
-    "attn_layer_period",
-    "decoder_sparse_step",
-    "first_k_dense_replace",
-    "interleave_moe_layer_step",
-    "layers_block_type",
-    "mlp_only_layers",
-    "moe_layer_freq",
-    "no_rope_layers",
-    "num_kv_shared_layers",
-)
+# Keys of architectures whose blocks differ by design, with the value at which they do not; a layer that only some
+# blocks have is then no gap.
+_UNLIKE_BLOCKS = {
+    "attn_layer_period": 1,
+    "decoder_sparse_step": 1,
+    "first_k_dense_replace": 0,
+    "interleave_moe_layer_step": 1,
+    "layers_block_type": None,
+    "mlp_only_layers": [],
+    "moe_layer_freq": 1,
+    "num_kv_shared_layers": 0,
+}
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
@@ -105,7 +105,7 @@ def gaps(where: Iterable[Block], config: Mapping[str, Any]) -> tuple[list[str], 
     for block in where:
         stacks.setdefault(block.stack, {}).setdefault(block.number, set()).add(block.rest)
     types = config.get("layer_types")
-    alike = not any(config.get(key) not in (None, 0, 1, [], ()) for key in _UNLIKE_BLOCKS) and (
+    alike = all(config.get(key) in (None, alike) for key, alike in _UNLIKE_BLOCKS.items()) and (
         not isinstance(types, list) or {str(kind) for kind in types} <= _ATTENTION
     )
     missing = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ PROMPT = torch.arange(3, 40)[None]
 
 
 def model_of(hidden: int, mlp: int, seed: int = 0):
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, LlamaConfig
 
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -26,7 +27,7 @@ def model_of(hidden: int, mlp: int, seed: int = 0):
         num_key_value_heads=2, max_position_embeddings=128, initializer_range=0.2, tie_word_embeddings=False,
         bos_token_id=1, eos_token_id=2, pad_token_id=2,
     )  # fmt: skip
-    return LlamaForCausalLM(config).to(torch.bfloat16).eval()
+    return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
 
 
 def rounded(weight: torch.Tensor, values: dict) -> Quantised:
@@ -59,12 +60,27 @@ def written(folder, form: str, values: dict, hidden: int, mlp: int):
     return model
 
 
-def largest_difference(model, again) -> tuple[float, float]:
-    """Of logits, in units of the largest logit; and how often the likeliest token is the same."""
+def difference(model, again) -> float:
+    """The largest difference of logits, in units of the largest logit."""
     with torch.inference_mode():
         expected, found = model(PROMPT).logits.float(), again(PROMPT).logits.float()
-    agree = (expected.argmax(-1) == found.argmax(-1)).float().mean()
-    return float((expected - found).abs().max() / expected.abs().max()), float(agree)
+    return float((expected - found).abs().max() / expected.abs().max())
+
+
+# Measured with gptqmodel 7.6.0, optimum 2.3.0, transformers 5.17.0: exactly 0 in 12 of the 16 cases below, at most
+# 0.027 in those where the loader's kernel multiplies in float16.
+TOLERANCE = 0.05
+
+
+def test_the_tolerance_tells_a_wrong_zero_point_from_a_kernel(tmp_path):
+    """Levels one off in one layer of fourteen are far outside it."""
+    values = {"bits": 4, "group": 32, "sym": True}
+    model = written(tmp_path, "gptq", values, 64, 96)
+    wrong = model_of(64, 96)
+    wrong.load_state_dict(model.state_dict())
+    weight = wrong.model.layers[0].mlp.up_proj.weight.data
+    weight += rounded(weight, values).scales.repeat_interleave(32, dim=1)
+    assert difference(model, wrong) > 4 * TOLERANCE
 
 
 GPTQ = [
@@ -77,48 +93,61 @@ GPTQ = [
 ]
 
 
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    """An empty checkpoint with a tokenizer, which GPTQModel wants."""
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_model / file, tmp_path / file)
+    return tmp_path
+
+
 @pytest.mark.parametrize(("values", "hidden", "mlp"), GPTQ)
-def test_transformers_with_gptqmodel_reads_gptq(tmp_path, values, hidden, mlp):
+def test_transformers_with_gptqmodel_reads_gptq(folder, values, hidden, mlp):
     pytest.importorskip("gptqmodel")
     pytest.importorskip("optimum")
     from transformers import AutoModelForCausalLM, GPTQConfig
 
-    model = written(tmp_path, "gptq", values, hidden, mlp)
-    options = {"bits": values["bits"], "backend": "gptq_torch"}
+    model = written(folder, "gptq", values, hidden, mlp)
+    backend = GPTQConfig(bits=values["bits"], backend="gptq_torch")
     again = AutoModelForCausalLM.from_pretrained(
-        tmp_path, dtype=torch.bfloat16, device_map="cpu", quantization_config=GPTQConfig(**options)
+        folder, dtype=torch.bfloat16, device_map="cpu", quantization_config=backend
     )
-    print(values, largest_difference(model, again), again.model.layers[0].mlp.up_proj)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and ".layers." in name:
+            decoded = again.get_submodule(name).dequantize_weight().T[:, : module.in_features].float()
+            # The loader rounds products to float16 where ours are rounded to bfloat16: half a unit of its last place.
+            torch.testing.assert_close(decoded, module.weight.detach().float(), rtol=2**-8, atol=0)
+    assert difference(model, again) < TOLERANCE
 
 
 @pytest.mark.parametrize(("values", "hidden", "mlp"), GPTQ)
-def test_gptqmodel_reads_gptq(tmp_path, values, hidden, mlp):
+def test_gptqmodel_reads_gptq(folder, values, hidden, mlp):
     gptqmodel = pytest.importorskip("gptqmodel")
-    model = written(tmp_path, "gptq", values, hidden, mlp)
+    model = written(folder, "gptq", values, hidden, mlp)
     again = gptqmodel.GPTQModel.load(
-        str(tmp_path), device="cpu", backend=gptqmodel.BACKEND.GPTQ_TORCH, dtype=torch.bfloat16
+        str(folder), device="cpu", backend=gptqmodel.BACKEND.GPTQ_TORCH, dtype=torch.bfloat16
     )
-    print(values, largest_difference(model, again.model), again.model.model.layers[0].mlp.up_proj)
+    assert difference(model, again.model) < TOLERANCE
 
 
 AWQ = [({"bits": 4, "group": 32, "sym": False}, 64, 96), ({"bits": 4, "group": 64, "sym": False}, 128, 192)]
 
 
 @pytest.mark.parametrize(("values", "hidden", "mlp"), AWQ)
-def test_transformers_with_gptqmodel_reads_awq(tmp_path, values, hidden, mlp):
+def test_transformers_with_gptqmodel_reads_awq(folder, values, hidden, mlp):
     pytest.importorskip("gptqmodel")
     from transformers import AutoModelForCausalLM
 
-    model = written(tmp_path, "awq", values, hidden, mlp)
-    again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16, device_map="cpu")
-    print(values, largest_difference(model, again), again.model.layers[0].mlp.up_proj)
+    model = written(folder, "awq", values, hidden, mlp)
+    again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map="cpu")
+    assert difference(model, again) < TOLERANCE
 
 
 @pytest.mark.parametrize(("values", "hidden", "mlp"), AWQ)
-def test_gptqmodel_reads_awq(tmp_path, values, hidden, mlp):
+def test_gptqmodel_reads_awq(folder, values, hidden, mlp):
     gptqmodel = pytest.importorskip("gptqmodel")
-    model = written(tmp_path, "awq", values, hidden, mlp)
+    model = written(folder, "awq", values, hidden, mlp)
     again = gptqmodel.GPTQModel.load(
-        str(tmp_path), device="cpu", backend=gptqmodel.BACKEND.AWQ_TORCH, dtype=torch.bfloat16
+        str(folder), device="cpu", backend=gptqmodel.BACKEND.AWQ_TORCH, dtype=torch.bfloat16
     )
-    print(values, largest_difference(model, again.model), again.model.model.layers[0].mlp.up_proj)
+    assert difference(model, again.model) < TOLERANCE
