@@ -259,11 +259,12 @@ class _Inspector:
         sparsity = None if stored.zeros is None else stored.zeros / (rows * columns)
         sizes = pattern_sizes(pattern_of(self.recipe) or "unstructured")
         violations = 0
-        if sizes and content is not None and not isinstance(content, Integers):
-            violations = pattern_violations(content, *sizes)
+        if sizes and content is not None:
+            weight = content.weight() if isinstance(content, Integers) else content
+            violations = pattern_violations(weight, *sizes)
         compressed = stored.quantised
-        if self.recipe and "sparsity" in self.recipe.parameters and stored.zeros is not None:
-            compressed |= enough_zeros(stored.zeros, rows * columns, self.recipe)
+        if self.recipe and "sparsity" in self.recipe.parameters:
+            compressed = stored.zeros is not None and enough_zeros(stored.zeros, rows * columns, self.recipe)
         return LayerAudit(
             name, rows, columns, stored.bits, stored.group, compressed, sparsity, violations, stored.finite,
             stored.short, stored.reordered, stored.symmetric, stored.kind,

@@ -100,6 +100,8 @@ def _against_recipe(
         limit = float(values["sparsity"]) + _SPARSITY_SLACK
         too_many = those(lambda la: limit < (la.sparsity or 0.0) < 1)
         yield from listed(f"more than {limit:.0%} zeros", too_many)
+        if "bits" not in values:
+            yield from listed("quantised, though the recipe only prunes", those(lambda la: la.group is not None))
     yield from listed(f"pattern {values.get('pattern')} broken", those(lambda la: bool(la.violations)))
 
 

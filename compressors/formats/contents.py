@@ -84,7 +84,7 @@ def natural(name: str) -> list[int | str]:
 
 # Keys of architectures whose blocks differ by design, with the value at which they do not; a layer that only some
 # blocks have is then no gap.
-_UNLIKE_BLOCKS = {
+_UNLIKE_BLOCKS: Mapping[str, object] = {
     "attn_layer_period": 1,
     "decoder_sparse_step": 1,
     "first_k_dense_replace": 0,

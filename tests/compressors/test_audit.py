@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from compressors.audit import Audit, audit, audit_text, require_clean
+from compressors.audit_rules import enough_zeros
 from compressors.checkpoint import CODES, RECORD
 from compressors.compress import compress
 from compressors.errors import CompressionError, ModelError
@@ -233,3 +235,201 @@ def test_a_folder_without_layers_is_an_error(made):
     save_file({"x": torch.zeros(2)}, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="found no layers of decoder blocks"):
         audit(folder)
+
+
+# What does not stand in a single layer.
+
+
+def test_a_model_without_one_of_its_layers(made):
+    folder, recipe = made("magnitude:pattern=2:4")
+    change(folder, lambda t: t.pop("model.layers.1.mlp.up_proj.weight"))
+    assert audit(folder, recipe).problems == ("missing, though other blocks have it: model.layers.1.mlp.up_proj",)
+
+
+def test_a_model_of_another_depth(made):
+    folder, recipe = made("magnitude:pattern=2:4")
+    configure(folder, lambda config: config.update(num_hidden_layers=3))
+    assert audit(folder, recipe).problems == (
+        "config.json says 3 decoder blocks, the tensors are of 2; block 2 is not there",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["model.embed_tokens.weight", "model.norm.weight", "model.layers.1.input_layernorm.weight"]
+)
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_broken_numbers_outside_of_layers(made, name, value):
+    folder, recipe = made("magnitude:pattern=2:4")
+    change(folder, lambda t: t[name].view(-1)[-1].fill_(value))
+    assert audit(folder, recipe).problems == (f"NaN or infinity: {name}",)
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (lambda t: t["lm_head.weight"][3, 3].fill_(float("nan")), "NaN, infinity or a scale that is not positive: "),
+        (lambda t: t["lm_head.weight"].zero_(), "all weights are zero: "),
+    ],
+)
+def test_a_broken_head(made, edit, problem):
+    folder, recipe = made("rtn:bits=4,group=32")
+    change(folder, edit)
+    assert audit(folder, recipe).problems == (f"{problem}lm_head",)
+
+
+def test_embeddings_of_zeros(made):
+    folder, recipe = made("rtn:bits=4,group=32")
+    change(folder, lambda t: t["model.embed_tokens.weight"].zero_())
+    assert audit(folder, recipe).problems == ("all weights are zero: model.embed_tokens.weight",)
+
+
+def with_head(folder, bits=4):
+    """Quantise the output head of a packed checkpoint; return the recipe that asks for that."""
+    from compressors.formats import writer
+    from compressors.rtn import quantise
+
+    weight = load_file(folder / "model.safetensors")["lm_head.weight"]
+    solution = quantise([weight], None, {"bits": bits, "group": 32, "sym": True})[0]
+    tensors = writer("compressed-tensors").tensors("lm_head", solution.quantised)
+    change(folder, lambda t: (t.pop("lm_head.weight"), t.update(tensors)))
+    configure(folder, lambda config: config["quantization_config"].update(ignore=["model.embed_tokens"]))
+
+
+def record(folder, text):
+    recipe = parse_recipe(text)
+    configure(folder, lambda config: config.update({RECORD: {"recipe": str(recipe)}}))
+    return recipe
+
+
+def test_a_head_that_was_compressed_as_asked(made):
+    folder, _ = made("rtn:bits=4,group=32")
+    with_head(folder)
+    recipe = record(folder, "rtn:bits=4,group=32,lm_head=true")
+    found = audit(folder, recipe)
+    assert not [problem for problem in found.problems if "lm_head" in problem]
+    assert (found.layers_total, found.layers_compressed, found.lm_head) == (15, 15, "4 bits")
+    assert found.layers[-1].name == "lm_head"
+    assert "output head      4 bits" in audit_text(found)
+
+
+def test_a_head_of_other_bits_than_asked(made):
+    folder, _ = made("rtn:bits=4,group=32")
+    with_head(folder, bits=8)
+    configure(
+        folder,
+        lambda config: config["quantization_config"]["config_groups"].update(
+            head={"targets": ["lm_head"], "weights": {"num_bits": 8, "group_size": 32}}
+        ),
+    )
+    found = audit(folder, record(folder, "rtn:bits=4,group=32,lm_head=true"))
+    assert "not 4 bits: lm_head" in found.problems
+
+
+def test_a_head_that_stayed_dense_against_the_recipe(made):
+    folder, _ = made("rtn:bits=4,group=32")
+    recipe = record(folder, "rtn:bits=4,group=32,lm_head=true")
+    assert audit(folder, recipe).problems == (f"dense, though the recipe is '{recipe}': lm_head",)
+    change(folder, lambda t: t.pop("lm_head.weight"))
+    assert audit(folder, recipe).problems == ("no lm_head among the tensors, though the recipe says lm_head=true",)
+
+
+def test_a_head_that_was_compressed_against_the_recipe(made):
+    folder, recipe = made("rtn:bits=4,group=32")
+    with_head(folder)
+    found = audit(folder, recipe)
+    assert "lm_head is quantised, though the recipe leaves it dense" in found.problems
+    assert found.layers_total == 14
+
+
+def test_a_dense_head_and_dense_embeddings_are_said_to_be(made):
+    folder, recipe = made("rtn:bits=4,group=32")
+    assert "output head      dense, as the embeddings" in audit_text(audit(folder, recipe))
+
+
+def test_shorter_last_groups_are_stated(made):
+    folder, recipe = made("rtn:bits=4,group=40")
+    found = audit(folder, recipe)
+    assert found.short_groups == 14
+    assert "groups of 40 (a smaller last group in 14 layers), symmetric" in audit_text(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "problem"),
+    [
+        ("rtn:bits=4,group=32,sym=false", "rtn:bits=4,group=32,sym=true", "not symmetric, though the recipe says"),
+        ("rtn:bits=4,group=32,sym=true", "rtn:bits=4,group=32,sym=false", "every layer is symmetric, though the"),
+    ],
+)
+def test_the_other_symmetry_than_asked(made, text, asked, problem):
+    folder, _ = made(text)
+    (found,) = audit(folder, record(folder, asked)).problems
+    assert found.startswith(problem)
+
+
+def test_proof_in_several_files(made):
+    folder, recipe = made("rtn:bits=4,group=40")
+    whole = audit(folder, recipe)
+    tensors = load_file(folder / CODES)
+    halves = [{k: v for k, v in tensors.items() if (".layers.0." in k) == first} for first in (True, False)]
+    (folder / CODES).unlink()
+    for number, half in enumerate(halves):
+        save_file(half, folder / CODES.parent / f"model-{number}.safetensors", metadata={"format": "pt"})
+    found = audit(folder, recipe)
+    assert (found.problems, found.layers) == (whole.problems, whole.layers)
+
+
+def test_progress_is_told_layer_by_layer(made):
+    folder, recipe = made("magnitude")
+    told = []
+    audit(folder, recipe, lambda *step: told.append(step))
+    assert told[0] == (0, 14, "model.layers.0.mlp.down_proj")
+    assert [step[0] for step in told] == list(range(14))
+
+
+# Checkpoints that another library made for a recipe, in that library's format.
+
+FOREIGN = Path(__file__).parent / "formats" / "fixtures" / "gptqmodel-3bit-act-order"
+
+
+def by_backend(tmp_path, text):
+    folder = Path(shutil.copytree(FOREIGN, tmp_path / "made"))
+    return audit(folder, record(folder, text))
+
+
+def test_a_backends_checkpoint(tmp_path):
+    found = by_backend(tmp_path, "gptq:bits=3,group=64,sym=false,backend=gptqmodel")
+    assert found.problems == ()
+    assert (found.method, found.format, found.bits, found.group) == ("gptq", "gptq", 3, 64)
+    assert (found.layers_compressed, found.layers_total, found.short_groups) == (7, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("gptq:bits=4,group=64,sym=false,backend=gptqmodel", "not 4 bits: "),
+        ("gptq:bits=3,group=32,sym=false,backend=gptqmodel", "not in groups of 32: "),
+        ("gptq:bits=3,group=64,sym=true,backend=gptqmodel", "not symmetric, though the recipe says sym=true: "),
+        ("gptq:bits=3,group=64,sym=false,act_order=false,backend=gptqmodel", "columns grouped in another order"),
+        ("gptq:bits=3,group=64,sym=false,lm_head=true,backend=gptqmodel", "no lm_head among the tensors"),
+        ("wanda:pattern=2:4,backend=llmcompressor", "dense, though the recipe is"),
+        ("wanda:pattern=2:4,backend=llmcompressor", "quantised, though the recipe only prunes: "),
+        ("wanda:pattern=2:4,backend=llmcompressor", "pattern 2:4 broken: "),
+    ],
+)
+def test_a_backends_checkpoint_that_is_not_what_was_asked(tmp_path, text, problem):
+    found = by_backend(tmp_path, text)
+    assert any(line.startswith(problem) for line in found.problems)
+
+
+def test_a_backends_pruned_checkpoint(made):
+    folder, _ = made("magnitude:pattern=2:4")
+    found = audit(folder, record(folder, "wanda:pattern=2:4,backend=llmcompressor"))
+    assert (found.problems, found.pattern, found.violations, found.sparsity) == ((), "2:4", 0, 0.5)
+
+
+def test_other_libraries_round_the_count_of_zeros_down_in_every_row():
+    own, other = parse_recipe("wanda:sparsity=0.3"), parse_recipe("wanda:sparsity=0.3,backend=llmcompressor")
+    assert enough_zeros(3_000, 10_000, own)
+    assert not enough_zeros(2_970, 10_000, own)
+    assert enough_zeros(2_970, 10_000, other)
+    assert not enough_zeros(2_900, 10_000, other)
