@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from compressors.errors import CompressionError
 from compressors.methods import BUILT_IN, Method, method_names, show
+from compressors.presets import MODELS, RECIPE_SETS
 
 _EXAMPLES = """
 examples:
   python -m compressors compress embedded gptq:bits=4,group=64 out/gptq-4bit
   python -m compressors compress meta-llama/Llama-2-7b-chat-hf@main magnitude:pattern=2:4 out/magnitude-24
+  python -m compressors compress llama2-13b-chat awq:calibration=pile,seed=42 out/awq --device cuda
   python -m compressors audit out/gptq-4bit
+  python -m compressors backend-env auto-gptq
 
-A finished checkpoint can be gated with 'pytest --trust-variant out/gptq-4bit'; the gate also makes
-checkpoints itself, from '--trust-recipe gptq:bits=4,group=64', and keeps them.
+A run that is stopped goes on at its last finished block when the same command is given again. A finished checkpoint
+can be gated with 'pytest --trust-variant out/gptq-4bit'; the gate also makes checkpoints itself, from
+'--trust-recipe gptq:bits=4,group=64', and keeps them.
 """
 
 
@@ -28,6 +33,7 @@ def _methods_text() -> str:
     others = [name for name in method_names() if name not in BUILT_IN]
     if others:
         lines.append(f"  from other packages: {', '.join(others)}")
+    lines.append(f"sets of recipes, for pytest --trust-recipe: {', '.join(RECIPE_SETS)}")
     return "\n".join(lines)
 
 
@@ -50,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     make = commands.add_parser("compress", help="compress MODEL by RECIPE into the new folder OUT")
-    make.add_argument("model", help="'embedded', a folder, or a hub id with an optional @revision")
+    make.add_argument(
+        "model", help=f"'embedded', a folder, a .gguf file, a hub id with an optional @revision, or {', '.join(MODELS)}"
+    )
     make.add_argument("recipe", help="such as gptq:bits=4,group=64,seed=1 or magnitude:pattern=2:4")
     make.add_argument("out", type=Path, help="folder to be made; must not exist or be empty")
     make.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
@@ -60,8 +68,14 @@ def parser() -> argparse.ArgumentParser:
     look = commands.add_parser(
         "audit", help="say what is in the checkpoint at PATH; exit 1 if it is not what it claims"
     )
-    look.add_argument("path", type=Path, help="folder of a checkpoint, made here or by another tool")
+    look.add_argument("path", type=Path, help="folder of a checkpoint, or a .gguf file, made here or by another tool")
     look.add_argument("--json", action="store_true", help="print everything, layer by layer, as JSON")
+    own = commands.add_parser(
+        "backend-env", help="make the environment of a backend that cannot live beside this package's libraries"
+    )
+    own.add_argument("backend", help="auto-gptq or autoawq")
+    own.add_argument("--python", help="interpreter to make it with [the one that runs this]")
+    own.add_argument("--cache", type=Path, help="folder under which environments lie")
     return root
 
 
@@ -69,18 +83,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 1 when an audit found problems, or 2 after a one-line error."""
     options = parser().parse_args(arguments)
     try:
-        return _compress(options) if options.command == "compress" else _audit(options)
+        return {"compress": _compress, "audit": _audit, "backend-env": _backend_env}[options.command](options)
     except CompressionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
 def _compress(options: argparse.Namespace) -> int:
+    from filelock import FileLock, Timeout
+
+    from compressors import backends
     from compressors.audit import audit, audit_text, require_clean
-    from compressors.files import new_folder
+    from compressors.calibration import check_calibration
+    from compressors.files import resumable_folder
+    from compressors.methods import find_method
     from compressors.models import resolve
+    from compressors.progress import Clock
     from compressors.recipe import parse_recipe
-    from compressors.store import default_threads
+    from compressors.store import compress_anew, default_threads, key_parts
 
     recipe = parse_recipe(options.recipe)
     if options.threads is not None and options.threads < 1:
@@ -88,21 +108,25 @@ def _compress(options: argparse.Namespace) -> int:
     out: Path = options.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CompressionError(f"{out}: exists and is not an empty folder; choose another")
+    if find_method(recipe.method).calibrated:
+        check_calibration(recipe.parameters)
+    backends.check(recipe)
     dense = resolve(options.model, cache=options.cache, offline=options.offline, announce=_say)
-    from compressors.compress import compress
-
+    threads = options.threads or default_threads()
+    key = json.dumps(key_parts(dense, recipe, options.device, threads), sort_keys=True)
+    clock = Clock(_say)
     try:
-        with new_folder(out) as temporary:
-            compress(
-                dense,
-                recipe,
-                temporary,
-                device=options.device,
-                threads=options.threads or default_threads(),
-                progress=lambda done, total, label: _say(f"{label}  {done}/{total}"),
-            )
-            found = audit(temporary, recipe)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            FileLock(out.parent / f".{out.name}.lock", timeout=0),
+            resumable_folder(out, key, CompressionError) as partial,
+        ):
+            how = {"device": options.device, "threads": threads, "offline": options.offline}
+            compress_anew(dense, recipe, partial, progress=clock.step, announce=_say, **how)
+            found = audit(partial, recipe)
             require_clean(found, out)
+    except Timeout:
+        raise CompressionError(f"{out}: another process is making it; wait for it, or choose another folder") from None
     except OSError as error:
         raise CompressionError(f"{out}: cannot be written ({error.strerror or error})") from error
     print(audit_text(found))
@@ -112,11 +136,24 @@ def _compress(options: argparse.Namespace) -> int:
 def _audit(options: argparse.Namespace) -> int:
     from compressors.audit import audit, audit_json, audit_text
 
-    if not options.path.is_dir():
-        raise CompressionError(f"{options.path}: no such folder; give the folder of a checkpoint")
-    found = audit(options.path)
+    if options.path.suffix == ".gguf" and options.path.is_file():
+        from compressors.models import resolve
+
+        found = audit(resolve(str(options.path), announce=_say).path)
+    elif options.path.is_dir():
+        found = audit(options.path)
+    else:
+        raise CompressionError(f"{options.path}: no such folder; give the folder of a checkpoint, or a .gguf file")
     print(audit_json(found) if options.json else audit_text(found))
     return 1 if found.problems else 0
+
+
+def _backend_env(options: argparse.Namespace) -> int:
+    from compressors.backends import make_env
+    from compressors.models import cache_root
+
+    print(make_env(options.backend, python=options.python, cache=options.cache or cache_root(), announce=_say))
+    return 0
 
 
 def _say(line: str) -> None:

@@ -184,13 +184,14 @@ class Awq:
         moved = float((run().float() - dense.float()).norm() / dense.float().norm())
         if not moved < _SAME:
             raise CompressionError(
-                f"scaling the inputs of its layers moved its output by {moved:.0%}; AWQ cannot compress this architecture"
+                f"scaling its layers' inputs moved its output by {moved:.0%}; AWQ cannot compress this architecture"
             )
 
 
 def _inside(name: str, call: BlockCall) -> str:
     layer = next(group[name] for group in call.groups if name in group)
-    return next(inner for inner, module in call.block.named_modules() if module is layer)
+    inside: str = next(inner for inner, module in call.block.named_modules() if module is layer)
+    return inside
 
 
 def _shared(magnitude: Tensor, fold: Fold) -> Tensor:

@@ -1,9 +1,6 @@
-"""Save a compressed model and load any model.
+"""Checkpoints on disk: their files, and loading any of them as a model.
 
-A pruned model is saved as ordinary safetensors that hold the zeros. A quantised one is saved as compressed-tensors
-`pack-quantized`, which transformers and vLLM read; where that format cannot hold it (a group size that does not
-divide a layer's width), or where the recipe says `format=fake`, as the dense values of its grid, with the codes
-beside them in `quantised/codes.safetensors` as proof. Everything that was not compressed is copied unchanged.
+No weights are read from anything but safetensors, and no code out of a checkpoint is run.
 """
 
 from __future__ import annotations
@@ -11,85 +8,22 @@ from __future__ import annotations
 import io
 import json
 import logging
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressors.errors import CompressionError, ModelError
-from compressors.models import Checkpoint, check_folder, read_config
-from compressors.packing import pack
-from compressors.recipe import Recipe
+from compressors.errors import ModelError
+from compressors.models import check_folder, read_config
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
     from transformers import PreTrainedModel
-
-    from compressors.grid import Quantised
-    from compressors.layerwise import Solution
 
 # The key in config.json under which the recipe and the way it is stored are recorded.
 RECORD = "trust_gate"
 CODES = Path("quantised") / "codes.safetensors"
 INDEX = "model.safetensors.index.json"
-_COPIED = (".json", ".jinja", ".model", ".txt")
-
-
-def save(dense: Checkpoint, recipe: Recipe, solutions: Mapping[str, Solution], folder: Path) -> None:
-    """Write the compressed checkpoint into an existing, empty folder.
-
-    solutions: by module name, as `layerwise.compress_layers` returns them.
-    Raises CompressionError when a layer has no counterpart among the dense checkpoint's tensors.
-    """
-    from safetensors.torch import save_file
-
-    quantised = {name: s.quantised for name, s in solutions.items() if s.quantised is not None}
-    packed = bool(quantised) and recipe.parameters.get("format") == "auto" and all(map(_packable, quantised.values()))
-    shards = tensor_files(dense.path)
-    names = _tensor_names(solutions, {name for held in shards.values() for name in held}, dense)
-    weight_map: dict[str, str] = {}
-    kept_dense = []
-    for shard, held in shards.items():
-        tensors: dict[str, Tensor] = {}
-        with opened(dense.path / shard) as file:
-            for name in held:
-                tensor = file.get_tensor(name)
-                if name in names:
-                    tensors |= _stored(name.removesuffix(".weight"), solutions[names[name]], packed, tensor)
-                    continue
-                tensors[name] = tensor
-                if tensor.ndim == 2:
-                    kept_dense.append(name.removesuffix(".weight"))
-        save_file(tensors, folder / shard, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(tensors, shard)
-    if quantised and not packed:
-        (folder / CODES.parent).mkdir()
-        codes = {tensor: module for tensor, module in names.items() if module in quantised}
-        parts = [_packed(tensor.removesuffix(".weight"), quantised[module]) for tensor, module in codes.items()]
-        save_file({k: v for part in parts for k, v in part.items()}, folder / CODES, metadata={"format": "pt"})
-    _copy_others(dense.path, folder)
-    if len(shards) > 1:
-        size = sum((folder / shard).stat().st_size for shard in shards)
-        _write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
-    config = read_config(dense.path, dense.name)
-    form = "packed" if packed else "fake" if quantised else "dense"
-    config[RECORD] = {
-        "recipe": str(recipe),
-        "format": form,
-        "dense": dense.name,
-        "dense_fingerprint": dense.fingerprint,
-    }
-    if packed:
-        config["quantization_config"] = _quantization_config(next(iter(quantised.values())), recipe, kept_dense)
-    _write_json(folder / "config.json", config)
-
-
-def _packable(quantised: Quantised) -> bool:
-    """Whether compressed-tensors can express the grid: all groups equally long."""
-    columns = quantised.codes.shape[1]
-    return columns % quantised.group == 0
 
 
 def tensor_files(path: Path) -> dict[str, list[str]]:
@@ -124,90 +58,16 @@ def _indexed(index: Path) -> dict[str, list[str]]:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Any]:
-    """A safetensors file, mapped into memory. Raises ModelError when it is missing or damaged."""
+def opened(file: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
+    """A safetensors file, mapped into memory; tensors come onto `device`. Raises ModelError when it is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt") as handle:
+        with safe_open(file, framework="pt", device=str(device)) as handle:
             yield handle
     except (OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{file}: missing or damaged ({reason}); fetch the model again") from None
-
-
-def _tensor_names(solutions: Mapping[str, Solution], stored: set[str], dense: Checkpoint) -> dict[str, str]:
-    """Module names by the tensor that holds the module's dense weight."""
-    names = {}
-    for module in solutions:
-        # A checkpoint of the bare decoder lacks the head model's prefix.
-        candidates = (f"{module}.weight", f"{module.partition('.')[2]}.weight")
-        tensor = next((name for name in candidates if name in stored), None)
-        if tensor is None:
-            raise CompressionError(
-                f"model {dense.name!r}: its files hold no tensor {candidates[0]!r}; load it once and save it with "
-                "save_pretrained, then compress that"
-            )
-        names[tensor] = module
-    return names
-
-
-def _stored(prefix: str, solution: Solution, packed: bool, dense: Tensor) -> dict[str, Tensor]:
-    """A compressed layer's tensors as they stand in the main files."""
-    if solution.quantised is None:
-        return {f"{prefix}.weight": solution.weight.to(dense.dtype).contiguous()}
-    if packed:
-        return _packed(prefix, solution.quantised)
-    return {f"{prefix}.weight": solution.quantised.weight().to(dense.dtype)}
-
-
-def _packed(prefix: str, quantised: Quantised) -> dict[str, Tensor]:
-    """A layer as `pack-quantized` stores it; zero points are packed along the rows."""
-    import torch
-
-    tensors = {
-        f"{prefix}.weight_packed": torch.from_numpy(pack(quantised.codes.numpy(), quantised.bits)),
-        f"{prefix}.weight_scale": quantised.scales,
-        f"{prefix}.weight_shape": torch.tensor(quantised.codes.shape),
-    }
-    if not quantised.symmetric:
-        words = pack(quantised.zero_points.numpy().T, quantised.bits)
-        tensors[f"{prefix}.weight_zero_point"] = torch.from_numpy(words.T.copy())
-    return tensors
-
-
-def _quantization_config(example: Quantised, recipe: Recipe, kept_dense: list[str]) -> dict[str, Any]:
-    """The `quantization_config` that transformers and vLLM read."""
-    whole_row = recipe.parameters["group"] == -1
-    weights = {
-        "num_bits": example.bits,
-        "type": "int",
-        "symmetric": example.symmetric,
-        "strategy": "channel" if whole_row else "group",
-        "group_size": None if whole_row else example.group,
-        "dynamic": False,
-        # Columns were reordered while solving, never in what is stored.
-        "actorder": "static" if recipe.parameters.get("act_order") else None,
-    }
-    return {
-        "quant_method": "compressed-tensors",
-        "format": "pack-quantized",
-        "quantization_status": "compressed",
-        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
-        "ignore": sorted({"lm_head", *kept_dense}),
-    }
-
-
-def _copy_others(source: Path, folder: Path) -> None:
-    """Copy tokenizer, chat template, generation configuration and licence as they are; no weights, no code."""
-    for file in sorted(source.iterdir()):
-        named = file.suffix in _COPIED or file.stem.upper() in ("LICENSE", "NOTICE")
-        if file.is_file() and named and file.name not in ("config.json", INDEX):
-            shutil.copyfile(file, folder / file.name)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_model(path: Path, dtype: torch.dtype | str = "auto", device: str = "cpu") -> PreTrainedModel:
@@ -229,7 +89,7 @@ def load_model(path: Path, dtype: torch.dtype | str = "auto", device: str = "cpu
         options["quantization_config"] = transformers.CompressedTensorsConfig(dequantize=True)
     elif method is not None or device != "cpu":
         options["device_map"] = device
-    with _quiet():
+    with quiet():
         try:
             model, loading = transformers.AutoModelForCausalLM.from_pretrained(path, local_files_only=True, **options)
         except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
@@ -260,7 +120,7 @@ def _unwrap(model: PreTrainedModel) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep loaders' progress bars and advice out of a test run's output; errors stay."""
     import warnings
 

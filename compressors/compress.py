@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import transformers
+from torch import Tensor
 
-from compressors.calibration import calibration_batch
-from compressors.checkpoint import load_model, save
+from compressors import backends
+from compressors.assembly import Assembly, record, write_json
+from compressors.calibration import calibration_sequences
+from compressors.checkpoint import RECORD
 from compressors.errors import CompressionError
-from compressors.layerwise import Progress, compress_layers
+from compressors.layerwise import Progress, walk
 from compressors.methods import find_method
 from compressors.models import Checkpoint, read_config
 from compressors.recipe import Recipe
+from compressors.skeleton import Skeleton
+
+Announce = Callable[[str], None]
 
 
 def compress(
@@ -25,23 +32,65 @@ def compress(
     *,
     device: str = "auto",
     threads: int | None = None,
+    offline: bool = False,
     progress: Progress | None = None,
+    announce: Announce = lambda line: None,
 ) -> None:
-    """Compress a model by a recipe and save it into an existing, empty folder, in the dense model's dtype.
+    """Compress a model by a recipe and save it into an existing folder, in the dense model's dtype.
 
-    device: `auto` is the first GPU, else the CPU. threads: CPU threads, which move the last bits of a result.
+    The folder is empty, or holds what an earlier call with the same arguments left when it was stopped: blocks
+    finished there are not compressed again. device: `auto` is the first GPU, else the CPU. threads: CPU threads,
+    which move the last bits of a result. offline: fetch no calibration data.
     Raises CompressionError, one line, when the model, the recipe or the numbers do not allow it.
     """
-    if read_config(dense.path, dense.name).get("quantization_config"):
+    config = read_config(dense.path, dense.name)
+    if config.get("quantization_config"):
         raise CompressionError(f"model {dense.name!r}: compressed already; give the dense model")
+    device = resolve_device(device)
+    backend = str(recipe.parameters.get("backend", "own"))
+    if backend != "own":
+        backends.require(backend)
     with _threads(threads):
-        model = load_model(dense.path, "auto", resolve_device(device))
-        batch = None
+        sequences = None
         if find_method(recipe.method).calibrated:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(dense.path, trust_remote_code=False)
-            batch = calibration_batch(tokenizer, recipe.parameters)
-        solutions = compress_layers(model, recipe, batch, progress)
-        save(dense, recipe, solutions, folder)
+            sequences = _sequences(dense, recipe, offline, announce)
+        if backend != "own":
+            assert sequences is not None
+            _hand_over(backend, dense, recipe, sequences, folder, (device, threads, progress))
+            return
+        skeleton = Skeleton(dense, device)
+        with Assembly(skeleton, recipe, folder) as assembly:
+            walk(skeleton.model, recipe, sequences, assembly, progress)
+            assembly.finish()
+
+
+def _sequences(dense: Checkpoint, recipe: Recipe, offline: bool, announce: Announce) -> list[Tensor]:
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            dense.path, trust_remote_code=False, local_files_only=True
+        )
+        settings = transformers.AutoConfig.from_pretrained(dense.path, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CompressionError(f"model {dense.name!r}: its tokenizer cannot be loaded: {reason}") from error
+    context = getattr(settings.get_text_config(decoder=True), "max_position_embeddings", None)
+    return calibration_sequences(tokenizer, recipe.parameters, context=context, offline=offline, announce=announce)
+
+
+def _hand_over(
+    backend: str,
+    dense: Checkpoint,
+    recipe: Recipe,
+    sequences: list[Tensor],
+    folder: Path,
+    how: tuple[str, int | None, Progress | None],
+) -> None:
+    """Let another library compress, and record the recipe in what it made."""
+    device, threads, progress = how
+    backends.compress_with(backend, dense, recipe, sequences, folder, device=device, threads=threads, progress=progress)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, config | {RECORD: record(dense, recipe, backend)})
 
 
 def resolve_device(device: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -77,20 +78,46 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
-        temporary.chmod(0o755)
-        for file in sorted(temporary.rglob("*")):
-            if file.is_file():
-                # Some writers leave 0600; others in the team read the same cache.
-                file.chmod(0o644)
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(path: Path, identity: str, spoiled: type[Exception]) -> Iterator[Path]:
+    """As `new_folder`, but what a stopped block wrote is kept for the next one of the same identity.
+
+    identity: text that differs when what is being made differs; what others left is removed. spoiled: an exception
+    that says that going on from there would only fail again. The caller holds a lock on `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{sha256_text(identity)[:16]}.partial"
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if other != temporary and other.is_dir():
+            shutil.rmtree(other, ignore_errors=True)
+    temporary.mkdir(exist_ok=True)
+    try:
+        yield temporary
+        _put_in_place(temporary, path)
+    except spoiled:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Flush every file in a folder to disk, then give the folder its name, replacing what has it."""
+    temporary.chmod(0o755)
+    for file in sorted(temporary.rglob("*")):
+        if file.is_file():
+            # Some writers leave 0600; others in the team read the same cache.
+            file.chmod(0o644)
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -117,7 +117,7 @@ def _candidates(
         yield Fold(observed.norms[first], straight)
         yield Fold(observed.norms[first], straight, offset=True)
         return
-    heads = {int(m.head_dim) for m in block.modules() if isinstance(getattr(m, "head_dim", None), int)}
+    heads = {size for m in block.modules() if isinstance(size := getattr(m, "head_dim", None), int)}
     for name in earlier:
         rows = len(block.get_submodule(name).weight)  # type: ignore[arg-type]  # names of linear layers
         if rows == columns:

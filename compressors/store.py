@@ -11,31 +11,33 @@ import json
 import os
 import platform
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from compressors import backends
 from compressors.audit import Audit, audit, require_clean
 from compressors.calibration import calibration_fingerprint
 from compressors.errors import CompressionError
-from compressors.files import new_folder, remembered_sha256, sha256_file, sha256_text
+from compressors.files import remembered_sha256, resumable_folder, sha256_file, sha256_text
 from compressors.methods import find_method
 from compressors.models import Checkpoint, checkpoint_at, read_config
 from compressors.recipe import Recipe
 
 MANIFEST = "manifest.json"
 # Raise with any change of the walker, of what is saved, or of the manifest.
-LAYOUT = "1"
+LAYOUT = "2"
 # More threads than this make small layers slower, and keys less alike between machines.
 MOST_THREADS = 8
 _LIBRARIES = ("torch", "compressed-tensors")
 
 Progress = Callable[[int, int, str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,11 @@ def key_parts(dense: Checkpoint, recipe: Recipe, device: str, threads: int) -> d
         "machine": platform.machine(),
         **{library: _version(library) for library in _LIBRARIES},
     }
+    backend = str(recipe.parameters.get("backend", "own"))
+    if backend != "own":
+        parts |= {f"backend {library}": number for library, number in backends.versions(backend).items()}
     if method.calibrated:
-        parts["calibration"] = calibration_fingerprint(str(recipe.parameters["calibration"]))
+        parts["calibration"] = calibration_fingerprint(recipe.parameters)
     return parts
 
 
@@ -82,6 +87,13 @@ def _version(library: str) -> str:
         return version(library)
     except PackageNotFoundError:
         return "absent"
+
+
+def compress_anew(dense: Checkpoint, recipe: Recipe, folder: Path, **how: Any) -> None:
+    """`compressors.compress.compress`, imported when it is needed: it brings torch."""
+    from compressors.compress import compress
+
+    compress(dense, recipe, folder, **how)
 
 
 class ArtefactStore:
@@ -97,11 +109,14 @@ class ArtefactStore:
         *,
         device: str = "auto",
         threads: int | None = None,
+        offline: bool = False,
         progress: Progress | None = None,
+        announce: Announce = lambda line: None,
     ) -> Artefact:
         """The artefact of a recipe, made unless a valid one is there.
 
-        One that is incomplete, or whose files are not those of its manifest, is thrown away and made again.
+        One that is incomplete, or whose files are not those of its manifest, is thrown away and made again; one
+        whose making was stopped is gone on with at its last finished block. offline: fetch no calibration data.
         Raises CompressionError, one line, when it cannot be made, or what was made fails its audit.
         """
         threads = threads or default_threads()
@@ -115,9 +130,9 @@ class ArtefactStore:
                 found = self._read(folder, key, name, recipe)
                 if found is not None:
                     return found
-                self._sweep(folder)
-                with new_folder(folder) as temporary:
-                    self._make(temporary, dense, parts, recipe, (device, threads, progress))
+                make = partial(compress_anew, device=device, threads=threads, offline=offline)
+                with resumable_folder(folder, key, CompressionError) as temporary:
+                    self._make(temporary, dense, parts, recipe, partial(make, progress=progress, announce=announce))
                 made = self._read(folder, key, name, recipe, made=True)
         except OSError as error:
             raise CompressionError(
@@ -128,20 +143,12 @@ class ArtefactStore:
         return made
 
     def _make(
-        self,
-        folder: Path,
-        dense: Checkpoint,
-        parts: dict[str, str],
-        recipe: Recipe,
-        how: tuple[str, int, Progress | None],
+        self, folder: Path, dense: Checkpoint, parts: dict[str, str], recipe: Recipe, make: Callable[..., None]
     ) -> None:
         """Compress into a temporary folder, prove it and write the manifest."""
-        from compressors.compress import compress
-
-        device, threads, progress = how
         checkpoint = folder / "checkpoint"
-        checkpoint.mkdir()
-        compress(dense, recipe, checkpoint, device=device, threads=threads, progress=progress)
+        checkpoint.mkdir(exist_ok=True)
+        make(dense, recipe, checkpoint)
         proof = audit(checkpoint, recipe)
         require_clean(proof, checkpoint)
         files = {
@@ -169,8 +176,3 @@ class ArtefactStore:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return Artefact(recipe, checkpoint_at(folder / "checkpoint", name, self.root), proof, made)
-
-    def _sweep(self, folder: Path) -> None:
-        """Remove what killed processes left behind; called under the artefact's lock."""
-        for leftover in self.root.glob(f".{folder.name}.*"):
-            shutil.rmtree(leftover, ignore_errors=True)

@@ -44,7 +44,7 @@ def inverse_factor(hessian: Tensor, damp: float) -> Tensor:
     lower, failed = torch.linalg.cholesky_ex(hessian.flip(0, 1))
     if failed:
         raise CompressionError(f"the Hessian is not positive definite; raise damp (now {damp:g}) or samples")
-    factor = lower.flip(0, 1)
+    factor: Tensor = lower.flip(0, 1)
     invert_upper(factor)
     return factor
 

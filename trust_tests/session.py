@@ -120,6 +120,8 @@ class GateSession:
             self.dense,
             parse_recipe(spec.source),
             device=self.settings.device,
+            offline=self.settings.offline,
+            announce=self.progress.announce,
             progress=lambda done, total, _: self.progress.count(done, total, f"compressing {spec.id}, blocks"),
         )
         return Variant(spec.id, artefact.checkpoint, spec.source, artefact.audit.as_dict())

@@ -68,14 +68,12 @@ def calibration_sequences(
     return [torch.tensor(ids, dtype=torch.int64) for ids in drawn]
 
 
-def calibration_fingerprint(values: Values | str) -> str:
+def calibration_fingerprint(values: Values) -> str:
     """A text that changes whenever a calibration text could; downloads nothing, needs no torch and no tokenizer.
 
     A hub file's commit stands for its texts; the built-in text and files are hashed (SHA-256). Samples, length and
     seed are not in it: a recipe shows them. Raises CompressionError when a file cannot be read.
     """
-    if isinstance(values, str):  # BRIDGE: until the store passes a recipe's values
-        values = {"calibration": values, "template": "plain"}
     source, template = str(values["calibration"]), str(values["template"])
     pinned = hub_file(source)
     if pinned is not None:
@@ -144,10 +142,3 @@ def _fetched(pinned: HubFile, offline: bool, announce: Announce) -> Path:
 
 def _unreadable(source: str, error: OSError) -> CompressionError:
     return CompressionError(f"calibration {source}: cannot be read ({error.strerror or error})")
-
-
-def calibration_batch(tokenizer: PreTrainedTokenizerBase, values: Values) -> Tensor:
-    """BRIDGE: until compress.py takes `calibration_sequences`."""
-    import torch
-
-    return torch.stack(calibration_sequences(tokenizer, values, context=None))

@@ -11,7 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from compressors.checkpoint import CODES, INDEX, RECORD, load_model, save, tensor_files
+from compressors.calibration import calibration_sequences
+from compressors.checkpoint import CODES, INDEX, RECORD, load_model, tensor_files
 from compressors.compress import compress, resolve_device
 from compressors.errors import CompressionError, ModelError
 from compressors.layerwise import compress_layers
@@ -29,6 +30,11 @@ RECIPES = [
     "magnitude:sparsity=0.3",
     "wanda:pattern=4:8,samples=4,length=32",
     "sparsegpt:pattern=2:4,samples=4,length=32",
+    "awq:bits=3,group=32,samples=4,length=32",
+    "awq:bits=4,group=48,samples=4,length=32",
+    "awq:bits=4,group=16,clip=false,samples=4,length=32,format=fake",
+    "gptq:bits=4,group=32,samples=4,length=32,lm_head=true",
+    "magnitude:pattern=2:4,lm_head=true",
 ]
 PROMPT = torch.arange(3, 40)[None]
 
@@ -42,15 +48,14 @@ def logits(model) -> torch.Tensor:
 def test_what_is_loaded_is_what_was_in_memory(dense, tmp_path, text):
     from transformers import AutoTokenizer
 
-    from compressors.calibration import calibration_batch
-
     recipe = parse_recipe(text)
     model = load_model(dense.path)
-    batch = None
+    sequences = None
     if "samples" in recipe.parameters:
-        batch = calibration_batch(AutoTokenizer.from_pretrained(dense.path), recipe.parameters)
-    solutions = compress_layers(model, recipe, batch)
-    save(dense, recipe, solutions, tmp_path)
+        tokenizer = AutoTokenizer.from_pretrained(dense.path)
+        sequences = calibration_sequences(tokenizer, recipe.parameters, context=512)
+    compress_layers(model, recipe, sequences)
+    compress(dense, recipe, tmp_path)
     again = load_model(tmp_path)
     for name, parameter in model.named_parameters():
         assert torch.equal(again.get_parameter(name), parameter), name
@@ -106,14 +111,18 @@ def test_a_width_that_the_group_does_not_divide_is_stored_dense_with_its_codes_b
     assert codes["model.layers.0.self_attn.q_proj.weight_scale"].shape == (64, 2)
 
 
-def test_shards_stay_as_they_are(dense, tmp_path):
+def test_large_models_are_read_and_written_in_shards(dense, tmp_path, monkeypatch):
     sharded, out = tmp_path / "sharded", tmp_path / "out"
     out.mkdir()
+    monkeypatch.setattr("compressors.assembly.ONE_FILE_BYTES", 10_000)
     load_model(dense.path).save_pretrained(sharded, max_shard_size="100KB")
     assert len(list(sharded.glob("*.safetensors"))) > 1
     source = checkpoint_at(sharded, "sharded", tmp_path)
     compress(source, parse_recipe("rtn:bits=4,group=32"), out)
-    assert tensor_files(out).keys() == tensor_files(sharded).keys()
+    assert sorted(tensor_files(out)) == [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
+    assert json.loads((out / INDEX).read_text())["metadata"]["total_size"] > 10_000
+    assert not (out / "parts").exists()
+    monkeypatch.undo()
     whole = tmp_path / "whole"
     whole.mkdir()
     compress(dense, parse_recipe("rtn:bits=4,group=32"), whole)
@@ -136,10 +145,14 @@ def test_a_checkpoint_of_the_bare_decoder(dense, tmp_path):
 
 
 def test_a_layer_without_a_tensor_is_named(dense, tmp_path):
-    solutions = compress_layers(load_model(dense.path), parse_recipe("magnitude"), None)
-    solutions["model.layers.7.ghost"] = next(iter(solutions.values()))
-    with pytest.raises(CompressionError, match=r"hold no tensor 'model\.layers\.7\.ghost\.weight'"):
-        save(dense, parse_recipe("magnitude"), solutions, tmp_path)
+    tensors = load_file(dense.path / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    (tmp_path / "config.json").write_bytes((dense.path / "config.json").read_bytes())
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(ModelError, match=r"hold no tensor 'model\.layers\.1\.mlp\.up_proj\.weight'"):
+        compress(checkpoint_at(tmp_path, "holed", tmp_path), parse_recipe("magnitude"), out)
 
 
 def test_a_compressed_model_is_not_compressed_again(dense, tmp_path):
