@@ -98,9 +98,25 @@ def pack(codes: Codes, bits: int) -> Words:
     return np.ascontiguousarray(pack_down(unsigned(codes, bits).T, bits).T)
 
 
-def unpack(words: Words, bits: int, columns: int) -> Codes:
-    """The signed codes  # (rows, columns) in words  # (rows, words). Raises ValueError when the widths disagree."""
+def unpack_along(words: npt.NDArray[Any], bits: int, columns: int) -> Levels:
+    """The unsigned codes  # (rows, columns) in words along rows  # (rows, words); not always contiguous.
+
+    Raises ValueError when the words are not those of `columns` codes.
+    """
     if words.ndim != 2 or words.shape[1] != words_per_row(columns, bits):
         raise ValueError(f"shape {words.shape} does not hold {columns} codes of {bits} bits a row")
-    down = unpack_down(np.ascontiguousarray(words.astype(np.int32, copy=False).T), bits, columns)
-    return np.ascontiguousarray(signed(down, bits).T)
+    if 8 % bits:
+        return unpack_down(np.ascontiguousarray(words.T), bits, columns).T
+    octets = np.ascontiguousarray(words).view(np.uint8)
+    if bits == 8:
+        return octets[:, :columns]
+    each = 8 // bits
+    levels = np.empty((len(words), octets.shape[1] * each), dtype=np.uint8)
+    for place in range(each):
+        np.bitwise_and(octets >> np.uint8(bits * place), np.uint8(2**bits - 1), out=levels[:, place::each])
+    return levels[:, :columns]
+
+
+def unpack(words: Words, bits: int, columns: int) -> Codes:
+    """The signed codes  # (rows, columns) in words  # (rows, words). Raises ValueError when the widths disagree."""
+    return np.ascontiguousarray(signed(unpack_along(words, bits, columns), bits))

@@ -25,7 +25,7 @@ from compressors.formats.stored import (
     positive,
     survey,
 )
-from compressors.packing import Levels, pack, pack_down, unpack_down, unsigned
+from compressors.packing import Levels, pack, pack_down, unpack_along, unpack_down, unsigned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +92,7 @@ def read_packed(tensors: Tensors, claim: Claim) -> Reading:
         scales = scales.reshape(1, 1).expand(rows, 1)
     if scales.ndim != 2 or len(words) != rows:
         raise ValueError(f"codes, scales and zero points do not fit a weight of {rows} × {columns}")
-    levels = unpack_down(np.ascontiguousarray(words.T), bits, columns)
+    levels = unpack_along(words, bits, columns).T
     points = tensors.get("weight_zero_point")
     if points is None:
         zero_points = np.full((scales.shape[1], rows), 2 ** (bits - 1), dtype=np.uint8)

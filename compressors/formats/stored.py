@@ -126,10 +126,16 @@ class Integers:
         """The weights  # (rows, columns) in the dtype of the scales."""
         import torch
 
-        columns = len(self.levels)
-        order = np.arange(columns) // self.group if self.order is None else self.order
-        steps = torch.from_numpy(self.levels.astype(np.int16) - self.zero_points[order].astype(np.int16))
-        return (steps.to(self.scales.dtype) * self.scales[torch.from_numpy(order)]).T
+        columns, rows = self.levels.shape
+        weight = torch.empty(columns, rows, dtype=self.scales.dtype)
+        # In pieces: a whole layer's intermediate numbers would not stay in a core's cache.
+        step = max(1, _CHUNK // rows)
+        for start in range(0, columns, step):
+            part = slice(start, min(start + step, columns))
+            order = np.arange(part.start, part.stop) // self.group if self.order is None else self.order[part]
+            steps = self.levels[part].astype(np.int16) - self.zero_points[order].astype(np.int16)
+            torch.mul(torch.from_numpy(steps), self.scales[torch.from_numpy(order)], out=weight[part])
+        return weight.T
 
     def quantised(self) -> Quantised:
         """The same as a compression method makes it. Raises ValueError for reordered columns."""
