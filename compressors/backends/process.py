@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -177,9 +178,11 @@ def _death(status: int) -> str:
 
 
 def _last_line(log: Path) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that says something; a bare exception's name is given the source line before it."""
     lines = log.read_bytes()[-20_000:].decode("utf-8", "replace").splitlines()
     said = [line for line in map(_one_line, lines) if any(character.isalnum() for character in line)]
+    if len(said) > 1 and re.fullmatch(r"[\w.]*(Error|Exception)", said[-1]):
+        return f"{said[-1]}: {said[-2]}"
     return said[-1] if said else "none"
 
 

@@ -92,7 +92,8 @@ def main(compress: Callable[[Job], None], distributions: tuple[str, ...]) -> Non
         report({"event": "done", "versions": {name: _version(name) for name in distributions}})
     except BaseException as error:
         traceback.print_exc()
-        message = " ".join(str(error).split())
+        # A bare assertion says nothing; the line that made it does.
+        message = " ".join(str(error).split()) or str(traceback.extract_tb(error.__traceback__)[-1].line)
         shown = message if isinstance(error, UnsupportedError) else f"{type(error).__name__}: {message}"
         report({"event": "error", "message": shown[-600:]})
         status = 1

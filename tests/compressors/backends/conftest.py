@@ -38,6 +38,11 @@ def compress(job: Job) -> None:
     end = told.get("end")
     if end == "raise":
         raise RuntimeError("first line\\n  of two")
+    if end == "assert":
+        assert job.blocks == 0
+    if end == "abort":
+        print("    assert rows % 64 == 0\\n           ^^^^^^^^^^\\nAssertionError", file=sys.stderr, flush=True)
+        os._exit(1)
     if end == "unsupported":
         raise UnsupportedError("it cannot do that")
     if end == "killed":

@@ -101,6 +101,12 @@ def test_a_runner_sees_one_gpu(fake, dense, pruned, out, tmp_path, monkeypatch, 
     ("end", "message"),
     [
         ("raise", "backend llmcompressor: RuntimeError: first line of two"),
+        ("assert", "backend llmcompressor: AssertionError: assert job.blocks == 0"),
+        (
+            "abort",
+            "backend llmcompressor: its process ended with status 1 before it was done; "
+            "last words: AssertionError: assert rows % 64 == 0",
+        ),
         ("unsupported", "backend llmcompressor: it cannot do that"),
         ("killed", "backend llmcompressor: its process was killed (out of memory?); last words: almost out of memory"),
         (
