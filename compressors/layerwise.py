@@ -340,12 +340,10 @@ class _Walk:
         relative = {layer.removeprefix(f"{name}."): layer for layer in layers}
         if not self.order or {part for group in self.order for part in group} != relative.keys():
             with self._looking():
-                self.seen.clear()
                 run()
                 self.order = [
                     [layer.removeprefix(f"{name}.") for layer in group] for group in by_input(self.seen, layers)
                 ]
-                self.seen.clear()
         if self.finished or not hasattr(self.solver, "observe"):
             return
 
@@ -365,6 +363,7 @@ class _Walk:
             yield
         finally:
             self.mode = "walk"
+            self.seen.clear()
 
     def _arrive(self, layer: str, tensor: Tensor, block: str, layers: Mapping[str, nn.Linear]) -> None:
         """A lane is about to run a linear layer."""
