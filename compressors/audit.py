@@ -248,7 +248,7 @@ class _Inspector:
     def _read(self, name: str, tensors: Tensors, claim: Claim) -> tuple[StoredLayer, Content]:
         try:
             return read_layer(tensors, claim)
-        except (ValueError, KeyError, IndexError, RuntimeError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, RuntimeError, TypeError, ArithmeticError, MemoryError) as error:
             reason = " ".join(str(error).split())[:200]
             if isinstance(error, KeyError):
                 reason = f"has no {error.args[0]!r} beside {', '.join(sorted(tensors))[:100]}"

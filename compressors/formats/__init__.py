@@ -6,7 +6,7 @@ other libraries, is `read_layer` in `compressors.formats.read`; what a configura
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ class Writer(Protocol):
 
     def config(self, values: Values, kept_dense: Sequence[str]) -> dict[str, Any]:
         """The `quantization_config` of a checkpoint; `kept_dense` are names of two-dimensional weights left alone."""
+
+    def files(self, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """JSON files by name that some loaders want beside config.json, with what `config` returned."""
 
 
 WRITERS = ("compressed-tensors", "gptq", "awq")

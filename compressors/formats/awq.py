@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +69,10 @@ class Awq:
             "zero_point": not values["sym"],
             "modules_to_not_convert": sorted(kept_dense),
         }
+
+    def files(self, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """None: all loaders read config.json."""
+        return {}
 
 
 def _pack(levels: Levels) -> npt.NDArray[np.int32]:

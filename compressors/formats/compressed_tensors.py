@@ -8,7 +8,7 @@ beside each: weight_scale, and where they are needed weight_zero_point, weight_g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +78,10 @@ class CompressedTensors:
             "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
             "ignore": sorted(kept_dense),
         }
+
+    def files(self, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """None: all loaders read config.json."""
+        return {}
 
 
 def read_packed(tensors: Tensors, claim: Claim) -> Reading:

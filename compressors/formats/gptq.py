@@ -10,7 +10,7 @@ grids of version 1 only if it made them itself: symmetric grids are written as v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +80,10 @@ class Gptq:
         if blocks:
             config["dynamic"] = {f"-:^{name.replace('.', chr(92) + '.')}$": {} for name in sorted(blocks)}
         return config
+
+    def files(self, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """AutoGPTQ and older loaders look for the configuration in a file of its own."""
+        return {"quantize_config.json": dict(config)}
 
 
 def half_precision_problem(quantised: Quantised) -> str | None:

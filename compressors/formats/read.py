@@ -30,6 +30,9 @@ def read_layer(tensors: Tensors, claim: Claim) -> Reading:
 
     Raises ValueError, without the layer's name, when the tensors are in no format known here, or damaged.
     """
+    for part, tensor in tensors.items():
+        if tensor.numel() == 0:
+            raise ValueError(f"{part} is empty")
     return _reader(tensors, claim)(tensors, claim)
 
 

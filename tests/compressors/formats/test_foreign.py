@@ -310,3 +310,39 @@ def test_an_unknown_method_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "aqlm"}}))
     with pytest.raises(CompressionError, match=r"found no layers .* \(config\.json says 'aqlm'; read here are awq, "):
         audit(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["gptqmodel-3bit-act-order", "bitsandbytes-int8", "bitsandbytes-nf4"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.reshape(-1)[:0],
+        lambda t: t.reshape(-1),
+        lambda t: t.reshape(1, *t.shape),
+        lambda t: t.T.contiguous() if t.ndim == 2 else t,
+        lambda t: t.float(),
+        lambda t: t.to(torch.int64),
+        lambda t: t.to(torch.uint8),
+        lambda t: t.to(torch.float8_e4m3fn),
+        lambda t: t.to(torch.bfloat16),
+        lambda t: torch.zeros(()),
+        torch.zeros_like,
+        None,
+    ],
+)
+def test_whatever_a_tensor_is_the_audit_ends_in_words(fixture, name, change):
+    """Never in a traceback: a checkpoint is a stranger's file."""
+    folder = fixture(name)
+    whole = load_file(folder / "model.safetensors")
+    for part in [part for part in whole if part.startswith(DOWN)]:
+        tensors = {k: v for k, v in whole.items() if k != part}
+        if change is not None:
+            tensors[part] = change(whole[part])
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        try:
+            found = audit(folder)
+        except CompressionError as error:
+            text = str(error)
+        else:
+            text = audit_text(found).replace("\n", " ")
+        assert text.isprintable()

@@ -160,3 +160,9 @@ def test_layers_of_a_block_that_stay_dense_are_named_for_gptqmodel():
     assert claims_of({"quantization_config": config}).of("model.layers.1.mlp.gate").bits is None
     assert claims_of({"quantization_config": config}).of(UP) == Claim("gptq", 4, 32, True, None, "gptq")
     assert "dynamic" not in writer("gptq").config(values, ["lm_head"])
+
+
+def test_gptq_checkpoints_have_a_second_file_for_older_loaders():
+    config = writer("gptq").config({"bits": 4, "group": 32, "sym": True}, [])
+    assert writer("gptq").files(config) == {"quantize_config.json": config}
+    assert writer("awq").files({}) == writer("compressed-tensors").files({}) == {}
