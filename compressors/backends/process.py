@@ -116,9 +116,9 @@ def run_job(
 
 def _environment(job: Job, folder: Path, isolated: bool) -> dict[str, str]:
     """The runner's environment: one device, the asked threads, no network, no telemetry, scratch in the job."""
-    environment = dict(os.environ)
-    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated else ():
-        environment.pop(name, None)
+    # The runners lie in the working directory, which PYTHONSAFEPATH would take off the path.
+    dropped = {"PYTHONSAFEPATH", *(("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated else ())}
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
     environment |= {
         "TMPDIR": str(folder / "tmp"),
         "PYTHONUNBUFFERED": "1",

@@ -64,7 +64,8 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_result_is_a_complete_checkpoint_and_nothing_is_left(fake, dense, pruned, out, tmp_path, capfd):
+def test_a_result_is_a_complete_checkpoint_and_nothing_is_left(fake, dense, pruned, out, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
     fake(copy=str(pruned), note=str(tmp_path / "note"), read=True)
     steps = []
     run(dense, out, threads=1, progress=lambda *step: steps.append(step))
