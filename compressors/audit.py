@@ -20,12 +20,23 @@ from compressors.formats.claims import KNOWN, Claims, claims_of
 from compressors.formats.contents import Contents, gaps
 from compressors.formats.gguf_types import GGUF_TYPES
 from compressors.formats.read import read_layer
-from compressors.formats.stored import Claim, Content, Integers, StoredLayer, Tensors, pattern_violations, survey
+from compressors.formats.stored import (
+    Claim,
+    Content,
+    Integers,
+    StoredLayer,
+    Tensors,
+    pattern_found,
+    pattern_violations,
+    survey,
+)
 from compressors.methods import pattern_sizes
 from compressors.models import read_config
 from compressors.recipe import Recipe, parse_recipe
 
 Progress = Callable[[int, int, str], None]
+# With fewer zeros there is no n:m pattern to look for: all of them leave half of the weights.
+_PATTERNED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,8 @@ class LayerAudit:
 
     bits: of a code, or of the dtype of dense weights. group: weights that share a scale; `short` says that the last
     group of a row is a shorter one, `reordered` that groups are not of neighbours. sparsity: a fraction, None where
-    zeros were not counted. violations: groups of the recipe's n:m pattern with more than n weights left.
+    zeros were not counted. violations: groups of the recipe's n:m pattern with more than n weights left. pattern:
+    without a recipe, the n:m pattern that the zeros have.
     """
 
     name: str
@@ -50,6 +62,7 @@ class LayerAudit:
     reordered: bool = False
     symmetric: bool | None = None
     kind: str = ""
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +157,7 @@ def _summary(
         format=said["format"],
         bits=_common({layer.bits for layer in compressed}),
         group=_common({layer.group for layer in compressed}),
-        pattern=pattern_of(recipe),
+        pattern=pattern_of(recipe) if recipe else _common({layer.pattern for layer in layers}),
         sparsity=zeros / counted if counted else None,
         violations=sum(layer.violations for layer in layers),
         layers_compressed=len(compressed),
@@ -258,16 +271,19 @@ class _Inspector:
         rows, columns = stored.shape
         sparsity = None if stored.zeros is None else stored.zeros / (rows * columns)
         sizes = pattern_sizes(pattern_of(self.recipe) or "unstructured")
-        violations = 0
-        if sizes and content is not None:
-            weight = content.weight() if isinstance(content, Integers) else content
-            violations = pattern_violations(weight, *sizes)
-        compressed = stored.quantised
+        violations, pattern = 0, None
+        if content is not None and sizes:
+            violations = pattern_violations(content.weight() if isinstance(content, Integers) else content, *sizes)
+        if self.recipe is None and not stored.quantised and (sparsity or 0.0) >= _PATTERNED:
+            assert content is not None
+            assert not isinstance(content, Integers)
+            pattern = pattern_found(content)
+        compressed = stored.quantised or pattern is not None
         if self.recipe and "sparsity" in self.recipe.parameters:
             compressed = stored.zeros is not None and enough_zeros(stored.zeros, rows * columns, self.recipe)
         return LayerAudit(
             name, rows, columns, stored.bits, stored.group, compressed, sparsity, violations, stored.finite,
-            stored.short, stored.reordered, stored.symmetric, stored.kind,
+            stored.short, stored.reordered, stored.symmetric, stored.kind, pattern,
         )  # fmt: skip
 
     def head(self, layers: list[LayerAudit], tied: bool) -> tuple[str, list[str]]:

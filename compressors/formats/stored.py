@@ -229,6 +229,11 @@ def pattern_violations(weight: Tensor, n: int, m: int) -> int:
     return count
 
 
+def pattern_found(weight: Tensor) -> str | None:
+    """The strictest n:m pattern that every group of weights has, None for none."""
+    return next((f"{n}:{m}" for n, m in ((1, 2), (2, 4), (4, 8)) if not pattern_violations(weight, n, m)), None)
+
+
 def positive(scales: Tensor) -> bool:
     """Whether all scales are finite and above zero."""
     numbers = scales.float()

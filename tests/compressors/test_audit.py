@@ -82,6 +82,19 @@ def test_patterned_checkpoints(made, pattern):
     assert f"0 groups break {pattern}" in audit_text(found)
 
 
+@pytest.mark.parametrize("pattern", ["2:4", "4:8", "1:2"])
+def test_a_pattern_is_found_without_a_recipe(made, pattern):
+    """As in a finished checkpoint of another tool, which says nothing of how it was pruned."""
+    folder, _ = made(f"magnitude:pattern={pattern}")
+    configure(folder, lambda config: config.pop(RECORD))
+    found = audit(folder)
+    assert (found.method, found.pattern, found.violations, found.problems) == ("none", pattern, 0, ())
+    assert (found.layers_compressed, found.sparsity) == (14, 0.5)
+    change(folder, one_weight_more)
+    found = audit(folder)
+    assert (found.pattern, found.layers_compressed) == (None, 13)
+
+
 def test_an_unstructured_checkpoint(made):
     folder, recipe = made("magnitude:sparsity=0.3")
     found = audit(folder, recipe)
