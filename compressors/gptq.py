@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from compressors import surgeon
-from compressors.grid import Grid, Quantised
+from compressors.grid import Grid, Quantised, Span
 from compressors.layerwise import Inputs, Solution
 from compressors.methods import Values
 
@@ -18,7 +19,7 @@ def quantise(weights: Sequence[Tensor], inputs: Inputs | None, values: Values) -
     assert inputs is not None
     grid = Grid.of(values, weights[0].shape[1], weights[0].dtype)
     wt = torch.cat([weight.T.float() for weight in weights], dim=1)  # (columns, rows)
-    solved = solve(wt, inputs.hessian.clone(), grid, float(values["damp"]), bool(values["act_order"]))
+    solved = solve(wt, inputs.take_hessian(), grid, float(values["damp"]), bool(values["act_order"]))
     return [Solution(part.weight(), part) for part in solved.rows([len(weight) for weight in weights])]
 
 
@@ -31,24 +32,47 @@ def solve(wt: Tensor, hessian: Tensor, grid: Grid, damp: float, act_order: bool)
     when its first column is reached, to the weights as corrected by then.
     """
     surgeon.silence_dead(wt, hessian)
-    spans = [grid.fit(part) for part in torch.split(wt, grid.group)] if act_order else []
-    order = torch.arange(len(wt), device=wt.device)
-    if act_order:
-        order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
-        wt, hessian = wt[order], hessian[order][:, order]
-    places = order.tolist()
-    levels = torch.empty_like(wt)
+    if not act_order:
+        factor = surgeon.inverse_factor(hessian, damp)
+        spans: list[Span] = []
 
-    def settle(column: int, w: Tensor) -> Tensor:
-        place = places[column]
-        group = place // grid.group
-        if group == len(spans):
-            spans.append(grid.fit(wt[column : column + grid.group]))
-        return grid.round(w, spans[group], levels[place])
+        def reached(first: int, last: int) -> Span:
+            if first % grid.group == 0:
+                spans.append(grid.fit(wt[first : first + grid.group]))
+            return Span(*(bound.expand(last - first, -1) for bound in spans[-1]))
 
-    inner = surgeon.INNER if act_order else inner_size(grid.group)
-    surgeon.sweep(wt, surgeon.inverse_factor(hessian, damp), block_size(grid.group), settle, inner)
+        sizes = block_size(grid.group), inner_size(grid.group)
+        levels = surgeon.sweep(wt, factor, rounding(grid), reached, *sizes)
+        return grid.store(levels, spans)
+
+    spans = [grid.fit(part) for part in torch.split(wt, grid.group)]
+    bounds = [torch.stack(bound) for bound in zip(*spans, strict=True)]  # each (groups, rows)
+    order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
+    group = order // grid.group
+    factor = surgeon.inverse_factor(hessian, damp, order)
+    del hessian
+
+    def fitted(first: int, last: int) -> Span:
+        return Span(*(bound[group[first:last]] for bound in bounds))
+
+    ordered = surgeon.sweep(wt[order], factor, rounding(grid), fitted)
+    levels = torch.empty_like(ordered)
+    levels[order] = ordered
     return grid.store(levels, spans)
+
+
+@cache
+def rounding(grid: Grid) -> surgeon.Recorded:
+    """The rule that rounds columns to the levels of their groups, and keeps the levels."""
+
+    def rule(part: Tensor, factor: Tensor, *bounds: Tensor) -> tuple[Tensor, Tensor]:
+        levels, errors = torch.empty_like(part), torch.empty_like(part)
+        for i, (w, error, level, *span) in enumerate(zip(part, errors, levels, *bounds, strict=True)):
+            torch.sub(w, grid.round(w, Span(*span), level), out=error).div_(factor[i, i])
+            part[i + 1 :].addr_(factor[i, i + 1 :], error, alpha=-1)
+        return levels, errors
+
+    return surgeon.Recorded(rule)
 
 
 def block_size(group: int) -> int:
@@ -63,8 +87,6 @@ def block_size(group: int) -> int:
 
 
 def inner_size(group: int) -> int:
-    """Columns per update inside a block, about 32, such that every group begins with one."""
-    if group <= surgeon.INNER:
-        return surgeon.INNER // group * group
+    """Columns per update inside a block, about 32, such that every group begins with one and none ends inside."""
     fitting = [size for size in range(surgeon.INNER, 7, -1) if group % size == 0]
     return fitting[0] if fitting else min(group, block_size(group))

@@ -62,6 +62,12 @@ class Inputs:
             add_gram(hessian, part)
         return mirror(hessian).mul_(2 / self.tokens)
 
+    def take_hessian(self) -> Tensor:
+        """The Hessian, for a solver to overwrite: it is the largest thing in memory and kept nowhere else."""
+        hessian = self.hessian
+        del self.hessian
+        return hessian
+
     @cached_property
     def norms(self) -> Tensor:
         """‖x_j‖₂ over all tokens, per input column  # (columns,), float32."""

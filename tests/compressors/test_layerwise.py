@@ -9,8 +9,8 @@ from torch import nn
 from compressors import layerwise
 from compressors.errors import CompressionError
 from compressors.layerwise import Inputs, Solution, compress_layers, lanes
-from compressors.structure import by_input, decoder_blocks, linear_layers
 from compressors.recipe import parse_recipe
+from compressors.structure import by_input, decoder_blocks, linear_layers
 
 GPTQ = parse_recipe("gptq:bits=4,group=32,samples=4,length=16")
 
