@@ -128,3 +128,80 @@ def test_the_factor_is_that_of_the_damped_inverse():
 @pytest.mark.parametrize(("group", "size"), [(1, 128), (48, 96), (64, 128), (128, 128), (256, 128), (200, 200)])
 def test_no_group_straddles_a_block(group, size):
     assert gptq.block_size(group) == size
+
+
+@pytest.mark.parametrize(
+    ("group", "size"),
+    [(1, 1), (20, 20), (32, 32), (48, 24), (64, 32), (74, 74), (96, 32), (128, 32), (200, 25), (37, 37), (131, 131)],
+)
+def test_columns_per_update_inside_a_block(group, size):
+    assert gptq.inner_size(group) == size
+
+
+@pytest.mark.parametrize("columns", [64, 300, 576])
+def test_a_groups_weights_have_seen_every_correction_when_its_scale_is_fitted(columns):
+    for group in range(1, columns + 1):
+        block, inner = gptq.block_size(group), gptq.inner_size(group)
+        steps = [
+            range(first, min(first + inner, start + block, columns))
+            for start in range(0, columns, block)
+            for first in range(start, min(start + block, columns), inner)
+        ]
+        # One step is of one group, and a group begins with a step: all before it has been corrected for by then.
+        assert all(step[0] // group == step[-1] // group for step in steps), group
+        for first in range(0, columns, group):
+            last = min(first + group, columns) - 1
+            # What lies beyond the lazy block is up to date only where that block begins.
+            assert first // block == last // block or first % block == 0, (group, first)
+
+
+@pytest.mark.parametrize("inner", [1, 7, 16, 32, 48, 1000])
+@pytest.mark.parametrize("size", [16, 48, 96, 128])
+def test_sweeping_in_steps_of_any_size_gives_the_same(inner, size):
+    weight, inputs = problem()
+    factor = surgeon.inverse_factor(inputs.hessian.clone(), 0.01)
+
+    def rule(part: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        # Smooth, so that no last bit decides between two levels.
+        kept, errors = torch.empty_like(part), torch.empty_like(part)
+        for i in range(len(part)):
+            kept[i] = 0.9 * part[i]
+            errors[i] = (part[i] - kept[i]) / u[i, i]
+            part[i + 1 :] -= torch.outer(u[i, i + 1 :], errors[i])
+        return kept, errors
+
+    def swept(size: int, inner: int) -> Tensor:
+        return surgeon.sweep(weight.T.contiguous(), factor, rule, lambda first, last: (), size, inner)
+
+    # In one step nothing is left to do between steps.
+    torch.testing.assert_close(swept(size, inner), swept(96, 96), rtol=1e-4, atol=1e-5)
+
+
+def test_the_factor_of_reordered_columns_is_that_of_the_reordered_hessian():
+    _, inputs = problem(columns=20)
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    found = surgeon.inverse_factor(inputs.hessian.clone(), 0.1, order)
+    expected = surgeon.inverse_factor(inputs.hessian[order][:, order].clone(), 0.1)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("inner", [1, 8, 16, 1000])
+def test_the_inner_size_moves_no_code(inner, monkeypatch):
+    weight, inputs = problem()
+    (before,) = gptq.quantise([weight], inputs, values(act_order=True))
+    monkeypatch.setattr(surgeon, "INNER", inner)
+    (after,) = gptq.quantise([weight], inputs, values(act_order=True))
+    assert before.quantised is not None
+    assert after.quantised is not None
+    assert torch.equal(before.quantised.scales, after.quantised.scales)
+    assert (before.quantised.codes == after.quantised.codes).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("size", [1, 2, 127, 128, 129, 257, 300, 515])
+def test_an_upper_triangular_matrix_is_inverted_in_place(size):
+    generator = torch.Generator().manual_seed(size)
+    matrix = torch.randn(size, size, generator=generator).triu() / size**0.5 + 2 * torch.eye(size)
+    expected = torch.linalg.inv(matrix.double()).float()
+    surgeon.invert_upper(matrix)
+    torch.testing.assert_close(matrix, expected, rtol=1e-4, atol=1e-6)
+    assert torch.equal(matrix, matrix.triu())

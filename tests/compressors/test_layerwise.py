@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
 from compressors import layerwise
 from compressors.errors import CompressionError
-from compressors.layerwise import Inputs, Solution, compress_layers, lanes
+from compressors.layerwise import Inputs, Solution, add_gram, compress_layers, lanes, mirror
 from compressors.recipe import parse_recipe
 from compressors.structure import by_input, decoder_blocks, linear_layers
 
@@ -167,6 +169,41 @@ def test_statistics_are_those_of_all_tokens(monkeypatch):
     for parts in ([x], [x[:7], x[7:]]):
         torch.testing.assert_close(Inputs(parts).hessian, 2 * x.T @ x / 50)
         torch.testing.assert_close(Inputs(parts).norms, x.norm(dim=0))
+
+
+@pytest.mark.parametrize("columns", [1, 7, 8, 9, 15, 16, 17, 24, 61])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_half_a_gram_matrix_and_its_mirror_are_the_whole(columns, dtype, monkeypatch):
+    monkeypatch.setattr(layerwise, "_STRIPE", 8)
+    monkeypatch.setattr(layerwise, "_CHUNK_TOKENS", 16)
+    x = torch.randn(50, columns, generator=torch.Generator().manual_seed(0)).to(dtype)
+    gram = torch.zeros(columns, columns)
+    for part in (x[:17], x[17:]):
+        add_gram(gram, part)
+    found = mirror(gram)
+    assert found is gram
+    torch.testing.assert_close(found, x.float().T @ x.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [255, 256, 257, 600])
+def test_stripes_of_the_usual_width_make_the_whole_as_well(columns):
+    x = torch.randn(20, columns, generator=torch.Generator().manual_seed(0))
+    gram = torch.zeros(columns, columns)
+    add_gram(gram, x)
+    torch.testing.assert_close(mirror(gram), x.T @ x, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_lane_only_looked_at_is_let_go(model, monkeypatch):
+    monkeypatch.setitem(layerwise.LANE_TOKENS, "cpu", 16)
+    read: list[weakref.ref[torch.Tensor]] = []
+    alive = []
+    for block in model.model.layers:
+        block.mlp.down_proj.register_forward_pre_hook(lambda _, args: read.append(weakref.ref(args[0])))
+    recipe = parse_recipe("awq:bits=4,group=32,samples=4,length=16")
+    compress_layers(model, recipe, batch(), lambda *_: alive.append(sum(ref() is not None for ref in read)))
+    assert len(read) > 16
+    # The last block's lanes have read its layers for the last time before its step is reported.
+    assert alive == [0, 0]
 
 
 @pytest.mark.parametrize("tokens", [16, 32, 48, 10_000])

@@ -37,6 +37,20 @@ def test_every_group_keeps_its_n_highest(table, sizes):
         assert group[~kept].max() <= group[kept].min()
 
 
+@given(st.sampled_from([2, 4, 8, 15, 16, 17, 24, 40]), st.integers(1, 3), st.integers(1, 3), st.data())
+def test_counting_and_sorting_keep_the_same_weights_even_among_ties(m, rows, groups, data):
+    n = data.draw(st.integers(0, m))
+    # Few different scores, so that ties are everywhere; infinity is what overflowed norms would give.
+    score = st.sampled_from([0.0, 0.5, 1.0, 2.0, float("inf")])
+    table = data.draw(st.lists(score, min_size=rows * groups * m, max_size=rows * groups * m))
+    scores = torch.tensor(table).view(rows, groups * m)
+    kept = keep_n_of_m(scores, n, m).view(-1, m)
+    for group, found in zip(scores.view(-1, m).tolist(), kept.tolist(), strict=True):
+        # Python's sort is stable: among equals the earlier one comes first.
+        first = sorted(range(m), key=lambda place, group=group: -group[place])[:n]
+        assert found == [place in first for place in range(m)]
+
+
 def test_ties_keep_the_earlier_weight():
     assert keep_n_of_m(torch.ones(1, 4), 2, 4).tolist() == [[True, True, False, False]]
     assert keep_largest(torch.ones(1, 4), 0.25).tolist() == [[True, True, True, False]]
