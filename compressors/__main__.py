@@ -111,9 +111,12 @@ def _compress(options: argparse.Namespace) -> int:
     if find_method(recipe.method).calibrated:
         check_calibration(recipe.parameters)
     backends.check(recipe)
+    backend = str(recipe.parameters.get("backend", "own"))
+    if backend != "own":
+        backends.require(backend, cache=options.cache)
     dense = resolve(options.model, cache=options.cache, offline=options.offline, announce=_say)
     threads = options.threads or default_threads()
-    key = json.dumps(key_parts(dense, recipe, options.device, threads), sort_keys=True)
+    key = json.dumps(key_parts(dense, recipe, options.device, threads, options.cache), sort_keys=True)
     clock = Clock(_say)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +124,7 @@ def _compress(options: argparse.Namespace) -> int:
             FileLock(out.parent / f".{out.name}.lock", timeout=0),
             resumable_folder(out, key, CompressionError) as partial,
         ):
-            how = {"device": options.device, "threads": threads, "offline": options.offline}
+            how = {"device": options.device, "threads": threads, "offline": options.offline, "cache": options.cache}
             compress_anew(dense, recipe, partial, progress=clock.step, announce=_say, **how)
             found = audit(partial, recipe)
             require_clean(found, out)

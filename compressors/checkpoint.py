@@ -73,7 +73,7 @@ def opened(file: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
 def load_model(path: Path, dtype: torch.dtype | str = "auto", device: str = "cpu") -> PreTrainedModel:
     """Load any checkpoint (dense, ours, or compressed by others) for inference, in eval mode.
 
-    compressed-tensors weights are decompressed once, so that inference runs at dense speed. No code out of the
+    compressed-tensors, GPTQ and AWQ weights are decoded once, so that inference runs at dense speed. No code out of the
     checkpoint is run. Raises ModelError, one line, for pickle weights, for checkpoints that cannot be loaded, and
     for those that lack weights: the loader would draw them at random.
     """
@@ -81,7 +81,12 @@ def load_model(path: Path, dtype: torch.dtype | str = "auto", device: str = "cpu
     tensor_files(path)
     import transformers
 
-    method = (read_config(path, path.name).get("quantization_config") or {}).get("quant_method")
+    claim = read_config(path, path.name).get("quantization_config")
+    method = claim.get("quant_method") if isinstance(claim, dict) else None
+    if method in ("gptq", "awq"):
+        from compressors.decoded import load_decoded
+
+        return load_decoded(path, None if isinstance(dtype, str) else dtype, device)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     # Weights that do not fit are then named in what is returned, not in a table on the terminal.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}

@@ -33,6 +33,7 @@ def compress(
     device: str = "auto",
     threads: int | None = None,
     offline: bool = False,
+    cache: Path | None = None,
     progress: Progress | None = None,
     announce: Announce = lambda line: None,
 ) -> None:
@@ -40,7 +41,8 @@ def compress(
 
     The folder is empty, or holds what an earlier call with the same arguments left when it was stopped: blocks
     finished there are not compressed again. device: `auto` is the first GPU, else the CPU. threads: CPU threads,
-    which move the last bits of a result. offline: fetch no calibration data.
+    which move the last bits of a result. offline: fetch no calibration data. cache: folder of
+    backends' environments; by default the user's cache.
     Raises CompressionError, one line, when the model, the recipe or the numbers do not allow it.
     """
     config = read_config(dense.path, dense.name)
@@ -49,14 +51,14 @@ def compress(
     device = resolve_device(device)
     backend = str(recipe.parameters.get("backend", "own"))
     if backend != "own":
-        backends.require(backend)
+        backends.require(backend, cache=cache)
     with _threads(threads):
         sequences = None
         if find_method(recipe.method).calibrated:
             sequences = _sequences(dense, recipe, offline, announce)
         if backend != "own":
             assert sequences is not None
-            _hand_over(backend, dense, recipe, sequences, folder, (device, threads, progress))
+            _hand_over(backend, dense, recipe, sequences, folder, (device, threads, progress, cache))
             return
         skeleton = Skeleton(dense, device)
         with Assembly(skeleton, recipe, folder) as assembly:
@@ -83,11 +85,13 @@ def _hand_over(
     recipe: Recipe,
     sequences: list[Tensor],
     folder: Path,
-    how: tuple[str, int | None, Progress | None],
+    how: tuple[str, int | None, Progress | None, Path | None],
 ) -> None:
     """Let another library compress, and record the recipe in what it made."""
-    device, threads, progress = how
-    backends.compress_with(backend, dense, recipe, sequences, folder, device=device, threads=threads, progress=progress)
+    device, threads, progress, cache = how
+    backends.compress_with(
+        backend, dense, recipe, sequences, folder, device=device, threads=threads, progress=progress, cache=cache
+    )
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, config | {RECORD: record(dense, recipe, backend)})

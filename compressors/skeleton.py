@@ -27,17 +27,17 @@ class Skeleton:
     shards: tensor names by file. dtype: of weights and activations.
     """
 
-    def __init__(self, dense: Checkpoint, device: str) -> None:
+    def __init__(self, dense: Checkpoint, device: str, dtype: torch.dtype | None = None) -> None:
         """Build the model; embeddings and norms outside the decoder blocks are loaded at once.
 
-        Raises ModelError when the checkpoint is damaged or its architecture is unknown.
+        dtype: the checkpoint's own by default. Raises ModelError when the checkpoint is damaged or its architecture is unknown.
         """
         check_folder(dense.path, dense.name)
         self.dense = dense
         self.device = torch.device(device)
         self.shards = tensor_files(dense.path)
         self._file = {name: shard for shard, names in self.shards.items() for name in names}
-        self.model, self.dtype = _empty_model(dense, self._first_dtype)
+        self.model, self.dtype = _empty_model(dense, dtype, self._first_dtype)
         for name, buffer in self.model.named_buffers():
             _put(self.model, name, buffer.to(self.device), buffer=True)
         self.prefix, blocks = decoder_blocks(self.model)
@@ -146,7 +146,7 @@ def _put(module: nn.Module, name: str, tensor: Tensor, *, buffer: bool = False) 
         owner._parameters[last] = nn.Parameter(tensor, requires_grad=False)
 
 
-def _empty_model(dense: Checkpoint, first_dtype: Any) -> tuple[PreTrainedModel, torch.dtype]:
+def _empty_model(dense: Checkpoint, dtype: Any, first_dtype: Any) -> tuple[PreTrainedModel, torch.dtype]:
     """The model without memory for parameters, and the dtype that it computes in."""
     import transformers
     from accelerate import init_empty_weights
@@ -154,7 +154,7 @@ def _empty_model(dense: Checkpoint, first_dtype: Any) -> tuple[PreTrainedModel, 
     try:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(dense.path, trust_remote_code=False, local_files_only=True)
-            dtype = getattr(config, "dtype", None)
+            dtype = dtype or getattr(config, "dtype", None)
             if not isinstance(dtype, torch.dtype):
                 dtype = first_dtype()
             # Buffers such as the frequencies of rotary embeddings are computed, not stored.

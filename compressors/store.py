@@ -56,7 +56,9 @@ def default_threads() -> int:
     return min(usable, MOST_THREADS)
 
 
-def key_parts(dense: Checkpoint, recipe: Recipe, device: str, threads: int) -> dict[str, str]:
+def key_parts(
+    dense: Checkpoint, recipe: Recipe, device: str, threads: int, cache: Path | None = None
+) -> dict[str, str]:
     """Everything that can move a bit of an artefact, as text by name.
 
     Raises CompressionError when the recipe's calibration text cannot be read.
@@ -76,7 +78,7 @@ def key_parts(dense: Checkpoint, recipe: Recipe, device: str, threads: int) -> d
     }
     backend = str(recipe.parameters.get("backend", "own"))
     if backend != "own":
-        parts |= {f"backend {library}": number for library, number in backends.versions(backend).items()}
+        parts |= {f"backend {library}": number for library, number in backends.versions(backend, cache=cache).items()}
     if method.calibrated:
         parts["calibration"] = calibration_fingerprint(recipe.parameters)
     return parts
@@ -110,6 +112,7 @@ class ArtefactStore:
         device: str = "auto",
         threads: int | None = None,
         offline: bool = False,
+        cache: Path | None = None,
         progress: Progress | None = None,
         announce: Announce = lambda line: None,
     ) -> Artefact:
@@ -117,10 +120,11 @@ class ArtefactStore:
 
         One that is incomplete, or whose files are not those of its manifest, is thrown away and made again; one
         whose making was stopped is gone on with at its last finished block. offline: fetch no calibration data.
+        cache: folder of backends' environments; by default the user's cache.
         Raises CompressionError, one line, when it cannot be made, or what was made fails its audit.
         """
         threads = threads or default_threads()
-        parts = key_parts(dense, recipe, device, threads)
+        parts = key_parts(dense, recipe, device, threads, cache)
         key = sha256_text(json.dumps(parts, sort_keys=True))
         folder = self.root / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', recipe.slug)[:80]}-{key[:16]}"
         name = f"{dense.name} ({recipe.slug})"
@@ -130,7 +134,7 @@ class ArtefactStore:
                 found = self._read(folder, key, name, recipe)
                 if found is not None:
                     return found
-                make = partial(compress_anew, device=device, threads=threads, offline=offline)
+                make = partial(compress_anew, device=device, threads=threads, offline=offline, cache=cache)
                 with resumable_folder(folder, key, CompressionError) as temporary:
                     self._make(temporary, dense, parts, recipe, partial(make, progress=progress, announce=announce))
                 made = self._read(folder, key, name, recipe, made=True)

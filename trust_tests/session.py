@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from compressors import backends
 from compressors.calibration import check_calibration
 from compressors.methods import find_method
 from compressors.models import Checkpoint, resolve
@@ -103,6 +104,10 @@ class GateSession:
         for recipe in map(parse_recipe, self.settings.recipes):
             if find_method(recipe.method).calibrated:
                 check_calibration(recipe.parameters)
+            backend = str(recipe.parameters.get("backend", "own"))
+            if backend != "own":
+                backends.check(recipe)
+                backends.require(backend, cache=self.settings.cache)
         # The dense model last: resolving it may convert or fetch.
         for spec in (*self.settings.variants, self.settings.model):
             self._resolve(spec)
@@ -121,6 +126,7 @@ class GateSession:
             parse_recipe(spec.source),
             device=self.settings.device,
             offline=self.settings.offline,
+            cache=self.settings.cache,
             announce=self.progress.announce,
             progress=lambda done, total, _: self.progress.count(done, total, f"compressing {spec.id}, blocks"),
         )
