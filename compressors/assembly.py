@@ -215,10 +215,9 @@ class Assembly:
             (self.folder / CODES.parent).mkdir(exist_ok=True)
             self._lay_out(codes, CODES.stem, self.folder / CODES.parent, index=False)
         _copy_others(self.skeleton.dense.path, self.folder)
-        for name, content in (
-            self._writer.files(self.config["quantization_config"]) if self._writer is not None else {}
-        ).items():
-            write_json(self.folder / name, content)
+        if self._writer is not None:
+            for name, content in self._writer.files(self.config["quantization_config"]).items():
+                write_json(self.folder / name, content)
         write_json(self.folder / "config.json", self.config)
         shutil.rmtree(self.folder / _PARTS)
 

@@ -44,9 +44,9 @@ def load_decoded(path: Path, dtype: torch.dtype | None, device: str) -> PreTrain
             inside = [f"{name}.{part}" for part, _ in block.named_modules() if part]
             skeleton.fill(name, block, _weights(contents, claims, inside, skeleton.dtype))
         head = skeleton.model.get_output_embeddings()
-        name = next((name for name, module in skeleton.model.named_modules() if module is head), None)
-        if name is not None and not getattr(skeleton.model.config, "tie_word_embeddings", False):
-            skeleton.fill(name, head, _weights(contents, claims, [name], skeleton.dtype))
+        if not getattr(skeleton.model.config, "tie_word_embeddings", False):
+            full = next(name for name, module in skeleton.model.named_modules() if module is head)
+            skeleton.fill(full, head, _weights(contents, claims, [full], skeleton.dtype))
         else:
             skeleton.model.tie_weights()
     return skeleton.model

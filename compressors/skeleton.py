@@ -30,7 +30,8 @@ class Skeleton:
     def __init__(self, dense: Checkpoint, device: str, dtype: torch.dtype | None = None) -> None:
         """Build the model; embeddings and norms outside the decoder blocks are loaded at once.
 
-        dtype: the checkpoint's own by default. Raises ModelError when the checkpoint is damaged or its architecture is unknown.
+        dtype: the checkpoint's own by default. Raises ModelError when the checkpoint is damaged or its architecture
+        is unknown.
         """
         check_folder(dense.path, dense.name)
         self.dense = dense
