@@ -99,7 +99,7 @@ def read_packed(tensors: Tensors, claim: Claim) -> Reading:
     levels = unpack_along(words, bits, columns).T
     points = tensors.get("weight_zero_point")
     if points is None:
-        zero_points = np.full((scales.shape[1], rows), 2 ** (bits - 1), dtype=np.uint8)
+        zero_points: Levels = np.full((scales.shape[1], rows), 2 ** (bits - 1), dtype=np.uint8)
     elif points.element_size() == 1:
         zero_points = _spread(points, 2 ** (bits - 1), (rows, int(scales.shape[1])))
     else:
@@ -153,7 +153,7 @@ def _read_int8(tensors: Tensors, claim: Claim, scales: Tensor, group: int) -> Re
     if bits < 8 and (codes.min(initial=0) < -half or codes.max(initial=0) >= half):
         problem, bits, half = f"holds 8-bit codes, the configuration says {bits}", 8, 128
     rows, groups = (int(n) for n in scales.shape)
-    zero_points = np.full((groups, rows), half, dtype=np.uint8)
+    zero_points: Levels = np.full((groups, rows), half, dtype=np.uint8)
     if "weight_zero_point" in tensors:
         zero_points = _spread(tensors["weight_zero_point"], half, (rows, groups))
     levels: Levels = (codes.view(np.uint8) + np.uint8(half)).T

@@ -148,7 +148,7 @@ def _resampled(strata: list[npt.NDArray[np.intp]], resamples: int, seed: int) ->
     generator = np.random.default_rng(seed)
     clusters = sum(map(len, strata))
     rows = max(1, _BLOCK_ELEMENTS // max(1, clusters))
-    blocks = []
+    blocks: list[FloatArray] = []
     for start in range(0, resamples, rows):
         draws = min(rows, resamples - start)
         counts = np.zeros((draws, clusters))
