@@ -379,14 +379,14 @@ class _Walk:
             return
         part = layer.removeprefix(f"{block}.")
         group = next(group for group in self.order if part in group)
-        lane = getcurrent()
+        reader = getcurrent(), group[0]
         if part == group[0]:
-            self.read[lane] = weakref.ref(tensor)
+            self.read[reader] = weakref.ref(tensor)
             if not self.finished and not hasattr(self.solver, "observe"):
                 self.arrived.append(tensor.flatten(0, -2))
                 names = [f"{block}.{other}" for other in group]
                 self._wait(partial(self._solve_group, {name: layers[name] for name in names}))
-        elif self.read[lane]() is not tensor:
+        elif self.read[reader]() is not tensor:
             raise CompressionError(
                 f"layer {layer}: does not read what {block}.{group[0]} reads, though it does in the first block; "
                 "this architecture cannot be compressed here"

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from compressors.audit import audit
 from compressors.calibration import calibration_sequences
 from compressors.checkpoint import CODES, INDEX, RECORD, load_model, tensor_files
 from compressors.compress import compress, resolve_device
@@ -40,6 +41,7 @@ RECIPES = [
     "magnitude:pattern=2:4,lm_head=true",
 ]
 PROMPT = torch.arange(3, 40)[None]
+FAMILIES = ["mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt_neox", "phi", "olmo2", "opt"]
 
 
 def logits(model) -> torch.Tensor:
@@ -243,3 +245,27 @@ def test_devices():
     for wrong in ("cuda:99", "meta", "toaster"):
         with pytest.raises(CompressionError, match="not on this machine"):
             resolve_device(wrong)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("text", ["awq:bits=4,group=16", "gptq:bits=3,group=16", "sparsegpt:pattern=2:4"])
+def test_other_families_go_from_disk_to_disk(dense, tmp_path, family, text):
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    config = AutoConfig.for_model(
+        family, vocab_size=259, hidden_size=32, intermediate_size=64, ffn_dim=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16, word_embed_proj_dim=32, max_position_embeddings=64,
+        pad_token_id=2, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    source, out = tmp_path / "source", tmp_path / "out"
+    out.mkdir()
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(dense.path)
+    tokenizer.save_pretrained(source)
+    recipe = parse_recipe(f"{text},samples=4,length=32")
+    model = load_model(source)
+    compress_layers(model, recipe, calibration_sequences(tokenizer, recipe.parameters, context=64))
+    compress(checkpoint_at(source, family, tmp_path), recipe, out)
+    assert audit(out, recipe).problems == ()
+    assert torch.equal(logits(load_model(out)), logits(model))
