@@ -81,7 +81,8 @@ _DEPENDENT: Mapping[str, tuple[str, ...]] = {"calibration": ("template", "draw",
 def expand_recipes(text: str) -> list[Recipe]:
     """The recipes that a text names: one recipe, or those of a set, `SET` or `SET,key=value,key=value`.
 
-    An override holds in every recipe of the set whose method has the key. With `calibration`, the keys template,
+    An override holds in every recipe of the set whose method has the key; `template` by itself, in those that the set
+    renders as conversations. With `calibration`, the keys template,
     draw and length take that calibration's defaults unless given too. Recipes that have become equal are one.
     Raises RecipeError, one line, that names the nearest set or key.
     """
@@ -111,8 +112,11 @@ def _keys(method: str) -> tuple[str, ...]:
 def _overridden(recipe: str, given: Mapping[str, str]) -> Recipe:
     """A set's recipe with those of the overrides that its method knows."""
     method, _, rest = recipe.partition(":")
-    mine = {key: value for key, value in given.items() if key in _keys(method)}
-    fallen = {key for changed in mine for key in _DEPENDENT.get(changed, ())}
     written = dict(part.split("=", 1) for part in rest.split(","))
+    mine = {key: value for key, value in given.items() if key in _keys(method)}
+    if "template" not in written and "calibration" not in mine:
+        # C4 and the Pile are plain text in the paper, whichever conversation Alpaca is put into.
+        mine.pop("template", None)
+    fallen = {key for changed in mine for key in _DEPENDENT.get(changed, ())}
     kept = {key: value for key, value in written.items() if key not in fallen}
     return parse_recipe(f"{method}:" + ",".join(f"{key}={value}" for key, value in (kept | mine).items()))

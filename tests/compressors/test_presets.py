@@ -157,3 +157,11 @@ def test_a_model_with_pickle_weights_only_says_how_to_convert_it(tmp_path, monke
         resolve("vicuna-7b-v1.3", cache=tmp_path)
     assert str(caught.value).startswith(f"model '{MODELS['vicuna-7b-v1.3']}': ")
     assert str(caught.value).isprintable()
+
+
+def test_a_template_by_itself_is_for_the_conversations_of_a_set():
+    recipes = expand_recipes("paper:bits,template=vicuna_v1.1")
+    templates = {(recipe.method, recipe.parameters["template"]) for recipe in recipes}
+    assert templates == {("gptq", "vicuna_v1.1"), ("awq", "plain")}
+    recipes = expand_recipes("paper:bits,calibration=builtin,template=chat")
+    assert {recipe.parameters["template"] for recipe in recipes} == {"chat"}
