@@ -64,13 +64,17 @@ NAMES = tuple(dict.fromkeys(case.name for case in CASES))
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One compression, in CPU seconds but for `wall`, that of the compression alone."""
+    """One compression, in CPU seconds but for `wall`, that of the compression alone.
+
+    touched: tensors outside the decoder blocks that are not the dense model's any more.
+    """
 
     perplexity: float
     compress: float
     wall: float
     imported: float
     rest: float
+    touched: list[str]
 
 
 def cpu_seconds() -> float:
@@ -190,6 +194,21 @@ def in_child(role: str, folder: Path, content: dict[str, Any]) -> dict[str, floa
     return found
 
 
+def touched(dense: Path, out: Path) -> list[str]:
+    """Tensors outside the decoder blocks that both checkpoints hold, with other values."""
+    from compressors.checkpoint import opened, tensor_files
+
+    places = [{name: folder / file for file, names in tensor_files(folder).items() for name in names}
+              for folder in (dense, out)]  # fmt: skip
+    found = []
+    for name in sorted(places[0].keys() & places[1].keys()):
+        if ".layers." not in name:
+            with opened(places[0][name]) as before, opened(places[1][name]) as after:
+                if not bool((before.get_tensor(name).float() == after.get_tensor(name).float()).all()):
+                    found.append(name)
+    return found
+
+
 class Bench:
     """Runs each side once for each recipe and calibration, however many rows it stands in."""
 
@@ -223,7 +242,7 @@ class Bench:
             found = in_child("theirs", folder, task)
             self._complete(folder / "out")
         measured = in_child("perplexity", folder, task | {"measured": str(folder / "out")})
-        return Side(**measured, **found)
+        return Side(**measured, **found, touched=touched(self.dense.path, folder / "out"))
 
     def _lay_out(self, text: str, folder: Path) -> None:
         """A runner's job, with the sequences that this package draws for the same recipe."""
@@ -313,6 +332,8 @@ def main() -> None:
                     print(f"{case.name:16} {case.library:14} {calibration:8} failed: {error}", flush=True)
                     continue
                 print(line(case, calibration, ours, theirs) + (f"  seed {seed}" if seed else ""), flush=True)
+                for name in theirs.touched:
+                    print(f"  {case.library} changed {name}, which the recipe leaves dense", flush=True)
                 labels = {"case": case.name, "library": case.library, "calibration": calibration, "seed": seed}
                 rows.append(labels | {"recipe": case.ours + drawn, "ours": asdict(ours), "theirs": asdict(theirs)})
                 keep(chosen.json, about, rows)
