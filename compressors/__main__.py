@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from compressors.errors import CompressionError
-from compressors.methods import BUILT_IN, Method, method_names, show
-from compressors.presets import MODELS, RECIPE_SETS
+from compressors.helptext import methods_text
+from compressors.presets import MODELS
 
 _EXAMPLES = """
 examples:
@@ -26,24 +27,8 @@ can be gated with 'pytest --trust-variant out/gptq-4bit'; the gate also makes ch
 """
 
 
-def _methods_text() -> str:
-    lines = ["recipes:  method:key=value,key=value; every key has a default", ""]
-    for method in BUILT_IN.values():
-        lines += _method_lines(method)
-    others = [name for name in method_names() if name not in BUILT_IN]
-    if others:
-        lines.append(f"  from other packages: {', '.join(others)}")
-    lines.append(f"sets of recipes, for pytest --trust-recipe: {', '.join(RECIPE_SETS)}")
-    return "\n".join(lines)
-
-
-def _method_lines(method: Method) -> list[str]:
-    lines = [f"  {method.name}: {method.summary}"]
-    for parameter in method.parameters:
-        default = parameter.default
-        shown = "depends on the keys before it" if callable(default) else show(default)
-        lines.append(f"    {parameter.name:<12} {parameter.help} [{shown}]")
-    return [*lines, ""]
+def _epilog() -> str:
+    return methods_text(min(shutil.get_terminal_size().columns, 120)) + _EXAMPLES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,11 +36,16 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="python -m compressors",
         description="Compress a language model by a recipe, and prove what a checkpoint holds.",
-        epilog=_methods_text() + _EXAMPLES,
+        epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    make = commands.add_parser("compress", help="compress MODEL by RECIPE into the new folder OUT")
+    make = commands.add_parser(
+        "compress",
+        help="compress MODEL by RECIPE into the new folder OUT",
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     make.add_argument(
         "model", help=f"'embedded', a folder, a .gguf file, a hub id with an optional @revision, or {', '.join(MODELS)}"
     )

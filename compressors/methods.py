@@ -30,8 +30,8 @@ class Parameter:
     """One `key=value` of a recipe.
 
     `read` turns the text into a value or raises ValueError with the words that follow "must be". `default` is
-    a value, or a function of the parameters before it. `shown` says that every slug of the method shows the
-    parameter; the others appear in a slug only when they differ from their default.
+    a value, or a function of the parameters before it, which `usual` then says in words. `shown` says that every slug
+    of the method shows the parameter; the others appear in a slug only when they differ from their default.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Parameter:
     default: Value | Callable[[Values], Value]
     help: str
     shown: bool = False
+    usual: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ CALIBRATION = (
         _usual_draw,
         "window: anywhere, across texts; document: a window of one long text (Wanda, SparseGPT); record: whole short "
         "texts (AutoGPTQ's example); packed: short texts joined and cut (AWQ, whose authors' draw is seed=42)",
+        usual="c4: document, alpaca: record, pile: packed, else window",
     ),
     Parameter("samples", integer(1, 65536), 128, "number of calibration sequences; for draw=packed, of texts joined"),
     Parameter(
@@ -160,6 +162,7 @@ CALIBRATION = (
         length_or_model,
         _usual_length,
         "tokens per sequence, at most so many for draw=record; 'model' for the model's own limit",
+        usual="builtin: 128, pile: 512, else 2048",
     ),
     Parameter("seed", integer(0, 2**32 - 1), 0, "which sequences are drawn", shown=True),
 )
@@ -176,7 +179,8 @@ HEAD = Parameter("lm_head", choice(True, False), False, "compress the output hea
 
 def backends(*names: str) -> Parameter:
     """The parameter that hands a recipe to another library."""
-    return Parameter("backend", choice("own", *names), "own", "who compresses: this package, or a library it calls")
+    who = f"who compresses: own is this package; {', '.join(names)} are libraries that it calls"
+    return Parameter("backend", choice("own", *names), "own", who)
 
 
 def pattern_sizes(pattern: str) -> tuple[int, int] | None:
@@ -230,7 +234,14 @@ PRUNING = (
         "unstructured, or n:m: n of every m consecutive weights of a row stay",
         shown=True,
     ),
-    Parameter("sparsity", number(0, 1), _pattern_sparsity, "fraction of zeros; follows from n:m patterns", shown=True),
+    Parameter(
+        "sparsity",
+        number(0, 1),
+        _pattern_sparsity,
+        "fraction of zeros; follows from n:m patterns",
+        shown=True,
+        usual="0.5",
+    ),
 )
 GRID = (
     Parameter("bits", choice(2, 3, 4, 8), 4, "bits per weight: 2, 3, 4 or 8", shown=True),
@@ -242,7 +253,13 @@ GRID = (
         shown=True,
     ),
     # Three levels or seven cannot afford to waste one on the side that a group does not use.
-    Parameter("sym", choice(True, False), lambda values: int(values["bits"]) >= 4, "grid symmetric about zero, or not"),
+    Parameter(
+        "sym",
+        choice(True, False),
+        lambda values: int(values["bits"]) >= 4,
+        "grid symmetric about zero, or not",
+        usual="true from 4 bits on",
+    ),
 )
 
 

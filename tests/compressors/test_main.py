@@ -57,15 +57,19 @@ def test_errors_are_one_line_and_exit_with_2(dense, tmp_path, capsys, arguments,
     assert not (tmp_path / "out").exists()
 
 
-def test_the_help_explains_every_method_and_parameter(capsys, monkeypatch):
-    from compressors import __main__
+@pytest.mark.parametrize("arguments", [["--help"], ["compress", "--help"]])
+def test_the_help_explains_every_method_and_parameter(capsys, monkeypatch, arguments):
+    from compressors import helptext
     from compressors.methods import BUILT_IN
 
-    monkeypatch.setattr(__main__, "method_names", lambda: (*BUILT_IN, "halve"))
+    monkeypatch.setattr(helptext, "method_names", lambda: (*BUILT_IN, "halve"))
+    monkeypatch.setenv("COLUMNS", "72")
     with pytest.raises(SystemExit) as caught:
-        main(["--help"])
+        main(arguments)
     assert caught.value.code == 0
-    text = capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert max(map(len, printed[printed.index("recipes:") : printed.index("examples:")].splitlines())) <= 72
+    text = " ".join(printed.split())
     for method in BUILT_IN.values():
         assert method.summary in text
         assert all(parameter.help in text for parameter in method.parameters)
