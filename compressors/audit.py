@@ -299,13 +299,15 @@ class _Inspector:
         stored, _ = self._inspect(name)
         problems = [] if stored.finite else listed("NaN, infinity or a scale that is not positive", [name])
         problems += listed("all weights are zero", [name] if stored.zeros == stored.shape[0] * stored.shape[1] else [])
+        if not wanted and stored.zeros is not None and self._pruned(stored.zeros, stored.shape[0] * stored.shape[1]):
+            problems.append(f"{name} is pruned, though the recipe leaves it dense")
         if stored.quantised and self.recipe and not self.gguf:
             problems.append(f"{name} is quantised, though the recipe leaves it dense")
         return (f"{stored.bits} bits" if stored.quantised else "dense"), problems
 
     def rest(self) -> list[str]:
         """What is wrong with embeddings, norms and biases."""
-        broken, empty = [], []
+        broken, empty, pruned = [], [], []
         for name in self.contents.others:
             tensor = self.contents.other(name)
             if not tensor.is_floating_point():
@@ -315,8 +317,22 @@ class _Inspector:
             except ValueError:
                 continue
             broken += [] if finite else [name]
-            empty += [name] if tensor.ndim == 2 and zeros == tensor.numel() else []
-        return listed("NaN or infinity", broken) + listed("all weights are zero", empty)
+            if tensor.ndim == 2:
+                empty += [name] if zeros == tensor.numel() else []
+                pruned += [name] if self._pruned(zeros, tensor.numel()) else []
+        return (
+            listed("NaN or infinity", broken)
+            + listed("all weights are zero", empty)
+            + listed("pruned, though the recipe leaves it dense", pruned)
+        )
+
+    def _pruned(self, zeros: int, weights: int) -> bool:
+        """Whether what a pruning recipe leaves dense has so many zeros that it was pruned as well.
+
+        Vocabularies hold unused rows of zeros, so a few are no sign.
+        """
+        sparsity = float(self.recipe.parameters.get("sparsity", 0.0)) if self.recipe else 0.0
+        return sparsity > 0 and zeros >= weights * max(0.25, sparsity * 0.9)
 
 
 def _same(content: Integers, dense: Content) -> bool:

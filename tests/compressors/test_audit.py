@@ -446,3 +446,16 @@ def test_other_libraries_round_the_count_of_zeros_down_in_every_row():
     assert not enough_zeros(2_970, 10_000, own)
     assert enough_zeros(2_970, 10_000, other)
     assert not enough_zeros(2_900, 10_000, other)
+
+
+@pytest.mark.parametrize("part", ["lm_head", "model.embed_tokens"])
+def test_a_head_or_embeddings_that_were_pruned_too_are_found(made, part):
+    folder, recipe = made("magnitude:pattern=2:4")
+
+    def prune(tensors):
+        tensors[f"{part}.weight"].view(-1, 4)[:, :2] = 0
+
+    change(folder, prune)
+    (problem,) = audit(folder, recipe).problems
+    assert "pruned, though the recipe leaves it dense" in problem
+    assert part in problem

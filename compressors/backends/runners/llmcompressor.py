@@ -32,19 +32,24 @@ def compress(job: Job) -> None:
     model.save_pretrained(job.out, save_compressed=job.method in ("gptq", "awq"))
 
 
+# The pruning modifiers compare with names that end in a dot: a plain "lm_head" is passed over, and the head is pruned,
+# with it the embeddings where the two are tied.
+_HEAD = ["re:.*lm_head"]
+
+
 def _modifiers(job: Job) -> list[Any]:
     values = job.parameters
     if job.method == "wanda":
         from llmcompressor.modifiers.pruning import WandaPruningModifier
 
-        return [WandaPruningModifier(targets=["Linear"], ignore=["lm_head"], **_mask(values))]
+        return [WandaPruningModifier(targets=["Linear"], ignore=_HEAD, **_mask(values))]
     if job.method == "sparsegpt":
         from llmcompressor.modifiers.pruning import SparseGPTModifier
 
         return [
             SparseGPTModifier(
                 targets=["Linear"],
-                ignore=["lm_head"],
+                ignore=_HEAD,
                 block_size=128,
                 dampening_frac=values["damp"],
                 **_mask(values),
