@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,6 @@ from compressors.layerwise import BlockCall, Solution, Solved, check_finite
 from compressors.methods import Values
 
 RATIOS = 20  # α = 0, 1/20, …, 19/20
-SHRINKS = 10  # clipping by 0, 1/20, …, 9/20 of the extreme values
 # Clipping these moves attention scores, which the layers' own error does not show (as in the authors' code).
 _NOT_CLIPPED = re.compile(r"(^|[._])(q|k|query|key|qkv|query_key_value|Wqkv|W_pack)(_proj)?$")
 # How far a token's output may move when scales are folded in and nothing is rounded yet: the embedded model's move by
@@ -233,25 +233,11 @@ def quantise(weight: Tensor, grams: Sequence[Tensor] | None, grid: Grid) -> Quan
     levels = torch.empty_like(wt)
     spans = []
     for index, (part, out) in enumerate(zip(torch.split(wt, grid.group), torch.split(levels, grid.group), strict=True)):
-        low, high = grid.extremes(part)
-        if grams is not None:
-            keep = _least_clipped(part, grams[index], grid, low, high)
-            low, high = low * keep, high * keep
-        spans.append(grid.span(low, high))
+        spans.append(grid.fit(part) if grams is None else grid.clip(part, partial(_output_error, grams[index])))
         grid.round(part, spans[-1], out)
     return grid.store(levels, spans)
 
 
-def _least_clipped(part: Tensor, gram: Tensor, grid: Grid, low: Tensor, high: Tensor) -> Tensor:
-    """The share of each row's extremes to keep  # (rows,), for one group  # part (size, rows)."""
-    scratch = torch.empty_like(part)
-    best = torch.ones_like(low)
-    least = torch.full_like(low, float("inf"))
-    for step in range(SHRINKS):
-        keep = 1 - step / (2 * SHRINKS)
-        error = grid.round(part, grid.span(low * keep, high * keep), scratch) - part
-        loss = (error * (gram @ error)).sum(dim=0)
-        better = loss < least
-        best[better] = keep
-        least = torch.minimum(loss, least)
-    return best
+def _output_error(gram: Tensor, errors: Tensor) -> Tensor:
+    """‖(ŵ − w)X‖² by row  # (rows,), for a group's errors  # (size, rows)."""
+    return (errors * (gram @ errors)).sum(dim=0)

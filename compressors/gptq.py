@@ -19,18 +19,24 @@ def quantise(weights: Sequence[Tensor], inputs: Inputs | None, values: Values) -
     assert inputs is not None
     grid = Grid.of(values, weights[0].shape[1], weights[0].dtype)
     wt = torch.cat([weight.T.float() for weight in weights], dim=1)  # (columns, rows)
-    solved = solve(wt, inputs.take_hessian(), grid, float(values["damp"]), bool(values["act_order"]))
+    how = float(values["damp"]), bool(values["act_order"]), bool(values["clip"])
+    solved = solve(wt, inputs.take_hessian(), grid, *how)
     return [Solution(part.weight(), part) for part in solved.rows([len(weight) for weight in weights])]
 
 
-def solve(wt: Tensor, hessian: Tensor, grid: Grid, damp: float, act_order: bool) -> Quantised:
+def solve(wt: Tensor, hessian: Tensor, grid: Grid, damp: float, act_order: bool, clip: bool) -> Quantised:
     """Quantise Wᵀ  # (columns, rows) float32, given H  # (columns, columns) float32; both are overwritten.
 
     Groups are consecutive columns in every case. With `act_order` the columns are rounded in the order of
     falling Hessian diagonal, and the groups' scales are fitted beforehand to the dense weights ("static
     groups"), so that the stored form does not need to know the order. Without it a group's scale is fitted
-    when its first column is reached, to the weights as corrected by then.
+    when its first column is reached, to the weights as corrected by then. `clip` fits them by least squared error
+    instead of by the extreme weights, as the authors' code does with `--mse` (there to the power 2.4).
     """
+
+    def fit(group: Tensor) -> Span:
+        return grid.clip(group, lambda errors: errors.square_().sum(dim=0)) if clip else grid.fit(group)
+
     surgeon.silence_dead(wt, hessian)
     if not act_order:
         factor = surgeon.inverse_factor(hessian, damp)
@@ -38,14 +44,14 @@ def solve(wt: Tensor, hessian: Tensor, grid: Grid, damp: float, act_order: bool)
 
         def reached(first: int, last: int) -> Span:
             if first % grid.group == 0:
-                spans.append(grid.fit(wt[first : first + grid.group]))
+                spans.append(fit(wt[first : first + grid.group]))
             return Span(*(bound.expand(last - first, -1) for bound in spans[-1]))
 
         sizes = block_size(grid.group), inner_size(grid.group)
         levels = surgeon.sweep(wt, factor, rounding(grid), reached, *sizes)
         return grid.store(levels, spans)
 
-    spans = [grid.fit(part) for part in torch.split(wt, grid.group)]
+    spans = [fit(part) for part in torch.split(wt, grid.group)]
     bounds = [torch.stack(bound) for bound in zip(*spans, strict=True)]  # each (groups, rows)
     order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
     group = order // grid.group

@@ -7,7 +7,7 @@ to the grid, and products are rounded to that dtype as a loader will: what is ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from compressors.methods import Values
+
+SHRINKS = 10  # clipping by 0, 1/20, …, 9/20 of the extreme values
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,23 @@ class Grid:
     def fit(self, weights: Tensor) -> Span:
         """The levels of one group of every row, by its extreme weights (min-max)  # weights (size, rows) float32."""
         return self.span(*self.extremes(weights))
+
+    def clip(self, weights: Tensor, loss: Callable[[Tensor], Tensor]) -> Span:
+        """The levels of one group of every row that lose least when extreme weights are clipped to them.
+
+        weights: (size, rows) float32. loss: of the errors ŵ − w  # (size, rows) → (rows,). Both ends shrink alike, by
+        up to half, in `SHRINKS` steps.
+        """
+        low, high = self.extremes(weights)
+        scratch = torch.empty_like(weights)
+        best = torch.ones_like(low)
+        least = torch.full_like(low, float("inf"))
+        for step in range(SHRINKS):
+            keep = 1 - step / (2 * SHRINKS)
+            lost = loss(self.round(weights, self.span(low * keep, high * keep), scratch).sub_(weights))
+            best[lost < least] = keep
+            least = torch.minimum(lost, least)
+        return self.span(low * best, high * best)
 
     def extremes(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The lowest (≤ 0) and highest (≥ 0) weight of a group in every row  # each (rows,)."""

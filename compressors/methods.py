@@ -270,6 +270,8 @@ def check_quantised(values: Values) -> None:
         raise ValueError("format=awq holds 4-bit asymmetric codes only; give bits=4,sym=false or another format")
     if values.get("backend", "own") != "own" and form != "auto":
         raise ValueError(f"backend={values['backend']} writes its own format; leave format out")
+    if "act_order" in values and values["backend"] != "own" and values["clip"]:
+        raise ValueError(f"backend={values['backend']} does not clip; leave clip out")
 
 
 MAGNITUDE = Method(
@@ -283,7 +285,7 @@ MAGNITUDE = Method(
 )
 GPTQ = Method(
     name="gptq",
-    version="1",
+    version="2",
     summary="round column after column, correcting the rest by the layer's Hessian (Frantar et al. 2022)",
     parameters=(
         *GRID,
@@ -293,6 +295,13 @@ GPTQ = Method(
         HEAD,
         STORED,
         backends("gptqmodel", "llmcompressor", "auto-gptq"),
+        Parameter(
+            "clip",
+            choice(True, False),
+            lambda values: values["backend"] == "own",
+            "fit each group's levels by least squared error, not by its extreme weights",
+            usual="true for backend=own",
+        ),
     ),
     slug=quantising_slug("gptq"),
     solver="compressors.gptq:quantise",
@@ -300,16 +309,22 @@ GPTQ = Method(
 )
 AWQ = Method(
     name="awq",
-    version="1",
+    version="2",
     summary="scale the inputs that matter, clip, then round to nearest (Lin et al. 2023)",
     parameters=(
         Parameter("bits", choice(3, 4, 8), 4, "bits per weight: 3, 4 or 8", shown=True),
         GRID[1],
         Parameter("sym", choice(True, False), False, "grid symmetric about zero, or not"),
-        Parameter("clip", choice(True, False), True, "search how far to clip each group's largest weights"),
         *CALIBRATION,
         STORED,
         backends("gptqmodel", "llmcompressor", "autoawq"),
+        Parameter(
+            "clip",
+            choice(True, False),
+            lambda values: values["backend"] != "llmcompressor",
+            "search how far to clip each group's largest weights",
+            usual="true, but for backend=llmcompressor",
+        ),
     ),
     slug=quantising_slug("awq"),
     solver="compressors.awq:Awq",

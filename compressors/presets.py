@@ -47,7 +47,7 @@ _PILE = "sym=false,calibration=pile,draw=packed,samples=128,length=512,format=fa
 
 
 def _gptq(bits: int, seed: int) -> str:
-    return f"gptq:bits={bits},group=128,{_ALPACA},seed={seed}"
+    return f"gptq:bits={bits},group=128,{_ALPACA},seed={seed},clip=false"
 
 
 def _awq(bits: int, seed: int) -> str:
@@ -75,7 +75,7 @@ RECIPE_SETS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 # What a set says of these keys suits only its own value of another key, and falls with it.
-_DEPENDENT: Mapping[str, tuple[str, ...]] = {"calibration": ("template", "draw", "length"), "backend": ("format",)}
+_DEPENDENT: Mapping[str, tuple[str, ...]] = {"calibration": ("template", "draw", "length"), "backend": ("format", "clip")}
 
 
 def expand_recipes(text: str) -> list[Recipe]:

@@ -21,7 +21,7 @@ def problem(rows: int = 24, columns: int = 96, tokens: int = 512, seed: int = 0)
 
 
 def values(**changes: object) -> dict[str, object]:
-    return {"bits": 3, "group": 32, "sym": False, "act_order": False, "damp": 0.01} | changes
+    return {"bits": 3, "group": 32, "sym": False, "act_order": False, "damp": 0.01, "clip": False} | changes
 
 
 def loss(weight: Tensor, solution: Tensor, inputs: Inputs) -> float:
@@ -67,6 +67,17 @@ def test_it_beats_rounding_to_nearest_on_the_same_grid(bits, sym, act_order):
     (ours,) = gptq.quantise([weight], inputs, asked)
     (nearest,) = rtn.quantise([weight], None, asked)
     assert loss(weight, ours.weight, inputs) < 0.9 * loss(weight, nearest.weight, inputs)
+
+
+@pytest.mark.parametrize("act_order", [True, False])
+@pytest.mark.parametrize("bits", [3, 4])
+def test_levels_fitted_by_squared_error_lose_less_of_weights_with_outliers(bits, act_order):
+    weight, inputs = problem(rows=48, tokens=2048)
+    weight = weight**3  # a few weights far from the others, as in trained layers
+    asked = values(bits=bits, sym=True, act_order=act_order)
+    (widest,) = gptq.quantise([weight], inputs, asked)
+    (fitted,) = gptq.quantise([weight], inputs, asked | {"clip": True})
+    assert loss(weight, fitted.weight, inputs) < 0.97 * loss(weight, widest.weight, inputs)
 
 
 def test_static_groups_are_those_of_the_dense_weights():

@@ -14,7 +14,7 @@ from compressors.methods import BUILT_IN, PATTERNS
 from compressors.recipe import Recipe, parse_recipe
 
 CALIBRATION = "calibration=builtin,template=plain,draw=window,samples=128,length=128"
-STORED = "lm_head=false,format=auto,backend=own"
+STORED = "lm_head=false,format=auto,backend=own,clip=true"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 paths = st.text(
@@ -115,8 +115,8 @@ def test_any_text_is_a_recipe_or_one_line_of_complaint(text):
         ),
         (
             "awq:calibration=pile,seed=42",
-            "awq:bits=4,group=128,sym=false,clip=true,calibration=pile,template=plain,draw=packed,samples=128,"
-            "length=512,seed=42,format=auto,backend=own",
+            "awq:bits=4,group=128,sym=false,calibration=pile,template=plain,draw=packed,samples=128,"
+            "length=512,seed=42,format=auto,backend=own,clip=true",
             "awq-4bit-g128-s42-calibration=pile",
         ),
         (

@@ -81,7 +81,7 @@ def test_what_a_library_can_do_is_let_through(recipe):
         ("awq:bits=3,backend=gptqmodel", "bits=3 is beyond this backend; give bits=4"),
         ("awq:sym=true,backend=gptqmodel", "sym=true"),
         ("awq:clip=false,backend=gptqmodel", "clip=false"),
-        ("awq:backend=llmcompressor", "clip=true is beyond this backend; give clip=false"),
+        ("awq:clip=true,backend=llmcompressor", "clip=true is beyond this backend; give clip=false"),
         ("awq:bits=8,backend=autoawq", "bits=8 is beyond this backend; give bits=4"),
         ("awq:sym=true,backend=autoawq", "sym=true"),
     ],
