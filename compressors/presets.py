@@ -75,7 +75,10 @@ RECIPE_SETS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 # What a set says of these keys suits only its own value of another key, and falls with it.
-_DEPENDENT: Mapping[str, tuple[str, ...]] = {"calibration": ("template", "draw", "length"), "backend": ("format", "clip")}
+_DEPENDENT: Mapping[str, tuple[str, ...]] = {
+    "calibration": ("template", "draw", "length"),
+    "backend": ("format", "clip"),
+}
 
 
 def expand_recipes(text: str) -> list[Recipe]:
