@@ -61,6 +61,8 @@ class CompressedTensors:
     def config(self, values: Values, kept_dense: Sequence[str]) -> dict[str, Any]:
         """One scheme for all linear layers but those kept dense."""
         whole_row = values["group"] == -1
+        # vLLM's head is no Linear by its class, and wants to be named.
+        targets = ["Linear", "re:.*lm_head$"] if values.get("lm_head") else ["Linear"]
         weights = {
             "num_bits": values["bits"],
             "type": "int",
@@ -75,7 +77,7 @@ class CompressedTensors:
             "quant_method": "compressed-tensors",
             "format": "pack-quantized",
             "quantization_status": "compressed",
-            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+            "config_groups": {"group_0": {"targets": targets, "weights": weights}},
             "ignore": sorted(kept_dense),
         }
 

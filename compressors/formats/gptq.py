@@ -40,10 +40,13 @@ class Gptq:
             return f"holds layers whose two widths are multiples of {_WIDTH}, not {rows} × {columns}"
         if quantised.group not in (*GROUPS, columns):
             return f"is read with groups of {', '.join(map(str, GROUPS))} or the whole row, not {quantised.group}"
+        if columns % quantised.group:
+            # GPTQModel reads them; vLLM drops the short group's scales in some layers without a word.
+            return f"is misread by vLLM where the last group is shorter: {columns} columns, groups of {quantised.group}"
         return half_precision_problem(quantised)
 
     def tensors(self, prefix: str, quantised: Quantised) -> dict[str, Tensor]:
-        """`qweight`, `qzeros`, `scales` and `g_idx`; a short last group is just a group in `g_idx`."""
+        """`qweight`, `qzeros`, `scales` and `g_idx`."""
         import torch
 
         bits = quantised.bits
@@ -60,7 +63,7 @@ class Gptq:
         }
 
     def config(self, values: Values, kept_dense: Sequence[str]) -> dict[str, Any]:
-        """What GPTQModel, optimum and vLLM read.
+        """What GPTQModel and optimum read, and vLLM where grids are symmetric and of 4 or 8 bits.
 
         `desc_act` is false whatever order the columns were solved in: stored groups are of neighbours.
         """

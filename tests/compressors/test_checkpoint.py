@@ -33,7 +33,7 @@ RECIPES = [
     "sparsegpt:pattern=2:4,samples=4,length=32",
     "awq:bits=3,group=32,samples=4,length=32",
     "gptq:bits=4,group=32,format=gptq,samples=4,length=32",
-    "gptq:bits=8,group=64,sym=false,format=gptq,samples=4,length=32",
+    "gptq:bits=8,group=32,sym=false,format=gptq,samples=4,length=32",
     "awq:bits=4,group=32,format=awq,samples=4,length=32",
     "awq:bits=4,group=48,samples=4,length=32",
     "awq:bits=4,group=16,clip=false,samples=4,length=32,format=fake",

@@ -89,7 +89,6 @@ GPTQ = [
     ({"bits": 3, "group": 32, "sym": False}, 64, 96),
     ({"bits": 2, "group": 32, "sym": True}, 64, 96),
     ({"bits": 8, "group": -1, "sym": True}, 64, 96),
-    ({"bits": 4, "group": 64, "sym": True}, 64, 96),  # the MLP's last group is 32 wide
 ]
 
 

@@ -57,8 +57,9 @@ def written(name: str, quantised: Quantised):
     return {full.removeprefix(f"{UP}."): tensor for full, tensor in tensors.items()}, claim
 
 
-def check_round_trip(name: str, expected: Quantised) -> None:
-    assert writer(name).problem(expected) is None
+def check_round_trip(name: str, expected: Quantised, problem: str | None = None) -> None:
+    found = writer(name).problem(expected)
+    assert found is None if problem is None else str(found).startswith(problem)
     stored, content = read_layer(*written(name, expected))
     found = content.quantised()
     assert torch.equal(found.codes, expected.codes)
@@ -75,8 +76,9 @@ def check_round_trip(name: str, expected: Quantised) -> None:
 @settings(deadline=None, max_examples=60)
 @given(layers())
 def test_gptq(quantised):
-    """Every number of bits and group that the writer accepts, ragged last groups among them."""
-    check_round_trip("gptq", quantised)
+    """Every number of bits and group that the writer accepts; others write short last groups, which are read too."""
+    short = quantised.codes.shape[1] % quantised.group != 0
+    check_round_trip("gptq", quantised, "is misread by vLLM where the last group is shorter" if short else None)
 
 
 @settings(deadline=None, max_examples=40)
