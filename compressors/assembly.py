@@ -83,11 +83,7 @@ class Assembly:
         if asked in ("gptq", "awq"):
             return asked, writer(asked)
         group = int(self.recipe.parameters["group"])
-        layers = [
-            layer for name, block in self.skeleton.blocks.items() for layer in linear_layers(block, name).values()
-        ]
-        if self.head is not None:
-            layers.append(self.head[1])
+        layers = self._layers().values()
         if asked == "fake" or (group != -1 and any(layer.in_features % group for layer in layers)):
             return "fake", None
         return "packed", writer("compressed-tensors")
@@ -99,17 +95,13 @@ class Assembly:
         if self.head is not None:
             config["tie_word_embeddings"] = False
         if self._writer is not None:
-            compressed = {
-                name for prefix, block in self.skeleton.blocks.items() for name in linear_layers(block, prefix)
-            }
-            kept = {
+            compressed = self._layers()
+            kept = sorted(
                 name
                 for name, module in self.skeleton.model.named_modules()
                 if isinstance(module, nn.Linear | nn.Embedding) and name not in compressed
-            }
-            if self.head is not None:
-                kept.discard(self.head[0])
-            config["quantization_config"] = self._writer.config(self.recipe.parameters, sorted(kept))
+            )
+            config["quantization_config"] = self._writer.config(self.recipe.parameters, kept)
         return config
 
     def _layers(self) -> dict[str, nn.Linear]:

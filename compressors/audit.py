@@ -307,7 +307,7 @@ class _Inspector:
 
     def rest(self) -> list[str]:
         """What is wrong with embeddings, norms and biases."""
-        broken, empty, pruned = [], [], []
+        broken, empty, pruned, unread = [], [], [], []
         for name in self.contents.others:
             tensor = self.contents.other(name)
             if not tensor.is_floating_point():
@@ -315,6 +315,7 @@ class _Inspector:
             try:
                 zeros, finite = survey(tensor)
             except ValueError:
+                unread.append(name)
                 continue
             broken += [] if finite else [name]
             if tensor.ndim == 2:
@@ -324,6 +325,7 @@ class _Inspector:
             listed("NaN or infinity", broken)
             + listed("all weights are zero", empty)
             + listed("pruned, though the recipe leaves it dense", pruned)
+            + listed("in a number format that is not read here", unread)
         )
 
     def _pruned(self, zeros: int, weights: int) -> bool:
