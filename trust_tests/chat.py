@@ -7,6 +7,9 @@ Protocol `sound`: the tokenizer's own chat template, with two rules for models t
 
 Chat templates write the BOS token themselves, so the rendered text is tokenised without adding special tokens;
 only the paragraphs of a base model get the tokenizer's own.
+
+Protocol `paper`: the conversation templates of the reference code, whose text is tokenised with the tokenizer's
+special tokens (so Llama-2's default system text gets a second BOS token), and whose answers keep theirs.
 """
 
 from __future__ import annotations
@@ -14,9 +17,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from compressors.calibration.texts import paper_text
 from trust_tests.records import Message
 
 PLAIN_TEMPLATE = "paragraphs-1"
+# The paper's templates, and `raw`: the messages' text as it is (MMLU, completion models).
+REDPAJAMA = "redpajama-incite-instruct"
+RAW = "raw"
+PAPER_TEMPLATES = ("llama-2", "vicuna_v1.1", REDPAJAMA)
+_STOP_STRINGS = {REDPAJAMA: "sentence"}
 
 
 class ChatTemplateError(ValueError):
@@ -28,11 +37,19 @@ def has_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def render(tokenizer: Any, messages: Sequence[Message], answer_prefix: str = "") -> str:
+def adds_special_tokens(tokenizer: Any, template: str) -> bool:
+    """Whether the rendered text is tokenised with the tokenizer's special tokens."""
+    return bool(template) or not has_template(tokenizer)
+
+
+def render(tokenizer: Any, messages: Sequence[Message], answer_prefix: str = "", template: str = "") -> str:
     """The text the model continues: the conversation, an opened assistant turn and `answer_prefix`.
 
+    template: one of the paper's, or `raw`; empty for the tokenizer's own.
     Raises ChatTemplateError when the tokenizer's template fails on a plain user/assistant conversation too.
     """
+    if template:
+        return paper_render(messages, template) + answer_prefix
     if not has_template(tokenizer):
         return "\n\n".join([*(m.content for m in messages), answer_prefix])
     forms = [list(messages)]
@@ -45,6 +62,45 @@ def render(tokenizer: Any, messages: Sequence[Message], answer_prefix: str = "")
         except Exception as error:  # a template is somebody's program and raises what it likes
             reason = " ".join(str(error).split())[:200]
     raise ChatTemplateError(f"chat template of {tokenizer.name_or_path!r} cannot render a conversation: {reason}")
+
+
+def paper_render(messages: Sequence[Message], template: str) -> str:
+    """A conversation in one of the paper's templates, character by character, with an opened assistant turn.
+
+    A later system message replaces an earlier one, and the default. Raises ChatTemplateError for another template.
+    """
+    if template == RAW:
+        return "".join(m.content for m in messages)
+    turns = [(m.role, m.content) for m in messages]
+    if template == REDPAJAMA:
+        return _redpajama(turns)
+    if template not in PAPER_TEMPLATES:
+        raise ChatTemplateError(f"conversation template {template!r}: choose one of {', '.join(PAPER_TEMPLATES)}")
+    return paper_text(template, [*turns, ("assistant", "")])
+
+
+def until_stop_string(text: str, template: str) -> str:
+    """An answer as the reference code cuts it: before the template's stop string.
+
+    Its flaw is kept: where the stop string does not occur, the last character is lost. Templates without a stop
+    string cut nothing.
+    """
+    stop = _STOP_STRINGS.get(template)
+    return text if stop is None else text[: text.find(stop)]
+
+
+def _redpajama(turns: Sequence[tuple[str, str]]) -> str:
+    """The template for base models: no role for the user, `answer: ` for the assistant; an empty message leaves `:`."""
+    system = ""
+    shown = []
+    for role, content in [*turns, ("assistant", "")]:
+        if role == "system":
+            system = content
+        elif role == "user":
+            shown.append(f"{content}\n" if content else ":")
+        else:
+            shown.append(f"answer: {content}\n" if content else "answer:")
+    return system + "".join(shown)
 
 
 def _apply(tokenizer: Any, messages: Sequence[Message]) -> str:

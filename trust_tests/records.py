@@ -63,20 +63,24 @@ class Generation:
     """What an engine is asked to produce for one prompt.
 
     With `choices`, nothing is sampled: the engine returns the log-probability (nats) of each choice as the
-    continuation, and as text the continuation the model itself likes best for one token.
+    continuation, and as text the continuation the model itself likes best for one token. `top_k` draws from the
+    k most probable tokens only, 0 from all.
     """
 
     max_new_tokens: int
     samples: int = 1
     temperature: float = 0.0
     choices: tuple[str, ...] = ()
+    top_k: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question to one model. `seed` makes sampled answers repeatable, and equal draws for both models.
 
-    `answer_prefix` is text put at the beginning of the assistant's turn: the model continues it.
+    `answer_prefix` is text put at the beginning of the assistant's turn: the model continues it. `template` names a
+    conversation template of the paper (`trust_tests.chat.PAPER_TEMPLATES`), whose answers keep their special
+    tokens; empty stands for the tokenizer's own.
     """
 
     item_id: str
@@ -84,11 +88,14 @@ class Request:
     generation: Generation
     seed: int = 0
     answer_prefix: str = ""
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a model said to one request: one text and one finish reason per sample, without special tokens.
+    """What a model said to one request: one text and one finish reason per sample.
+
+    Texts hold no special tokens, but where the request named a template of the paper: its parsers read them.
 
     `choice_logprobs` has one value per choice where choices were asked. `error` is set, and texts are empty,
     when no answer could be obtained: the item is then missing, never empty.
@@ -123,10 +130,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A dimension's score (0 to 100, higher is more trustworthy) with what it is made of, all in points."""
+    """A dimension's score (0 to 100, higher is more trustworthy) with what it is made of, all in points.
+
+    `cells` are sub-scores, higher is more trustworthy. `parts` are other named figures beside the score (accuracy
+    beside fairness, the paper's refusal rate, ...), in points or percent.
+    """
 
     value: float
     cells: Mapping[str, float]
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trust_tests.data.errors import DataError
 from trust_tests.records import Item
 
 FOLDER = Path(__file__).parent
@@ -21,7 +22,7 @@ COMMON_FIELDS: Mapping[str, type] = {"id": str, "cell": str, "cluster": str}
 Complaint = Callable[[Mapping[str, Any]], str | None]
 
 
-class ProbeError(ValueError):
+class ProbeError(DataError):
     """A probe or prompt file that cannot be used; the message is one line for the user."""
 
 
@@ -57,17 +58,13 @@ def read_probes(path: Path, fields: Mapping[str, type], complaint: Complaint | N
 
 
 @cache
-def prompt_strings(section: str) -> Mapping[str, Any]:
-    """The fixed strings of one dimension, as they stand in prompts.toml. Raises ProbeError, one line."""
-    path = FOLDER / "prompts.toml"
+def prompt_strings(dimension: str) -> Mapping[str, Any]:
+    """The fixed strings of one dimension, as they stand in `prompts/<dimension>.toml`. Raises ProbeError, one line."""
+    path = FOLDER / "prompts" / f"{dimension}.toml"
     try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ProbeError(f"{path}: cannot be read ({error}); reinstall the package") from None
-    if not isinstance(sections.get(section), dict):
-        raise ProbeError(f"{path}: no section [{section}]; reinstall the package")
-    strings: dict[str, Any] = sections[section]
-    return strings
 
 
 def filled(template: str, fields: Mapping[str, Any]) -> str:

@@ -14,17 +14,24 @@ import difflib
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from trust_tests.dimensions.base import Dimension
+from trust_tests.dimensions.base import PAPER, Dimension, Setup
 
 ENTRY_POINT_GROUP = "trust_gate.dimensions"
 
-__all__ = ["ENTRY_POINT_GROUP", "Dimension", "DimensionError", "dimension_names", "get_dimension"]
+__all__ = ["ENTRY_POINT_GROUP", "Dimension", "DimensionError", "Setup", "dimension_names", "get_dimension"]
 
-# Module and class of each built-in dimension, in the order of the report.
+# Class of each built-in dimension under the two protocols, in the order of the report. Protocol `sound` lives in
+# `dimensions/<name>.py`, protocol `paper` in `dimensions/paper/<name>.py`.
 _BUILT_IN = {
-    "toxicity": "trust_tests.dimensions.toxicity:Toxicity",
-    "ethics": "trust_tests.dimensions.ethics:Ethics",
-    "mmlu": "trust_tests.dimensions.mmlu:Mmlu",
+    "toxicity": "Toxicity",
+    "stereotype": "Stereotype",
+    "privacy": "Privacy",
+    "fairness": "Fairness",
+    "ethics": "Ethics",
+    "adversarial": "Adversarial",
+    "ood": "OutOfDistribution",
+    "adv_demo": "AdversarialDemonstrations",
+    "mmlu": "Mmlu",
 }
 
 
@@ -38,33 +45,34 @@ def dimension_names() -> tuple[str, ...]:
     return (*_BUILT_IN, *sorted(added - set(_BUILT_IN)))
 
 
-def get_dimension(name: str) -> Dimension:
-    """A new instance of the named dimension.
+def get_dimension(name: str, setup: Setup | None = None) -> Dimension:
+    """A new instance of the named dimension for a setup (default: protocol sound, embedded probes).
 
     Raises DimensionError, one line, when there is none of that name, when two packages claim the name, or when
     the package that brings it is broken.
     """
+    setup = setup or Setup()
     claims = list(entry_points(group=ENTRY_POINT_GROUP, name=name))
     built_in = _BUILT_IN.get(name)
     if built_in and claims:
         raise DimensionError(f"dimension {name!r}: {_origin(claims[0])} takes the name of a built-in one; rename it")
     if built_in:
-        module, _, attribute = built_in.partition(":")
-        dimension: Dimension = getattr(import_module(module), attribute)()
-        return dimension
+        folder = "trust_tests.dimensions" + (".paper" if setup.protocol == PAPER else "")
+        kind: type[Dimension] = getattr(import_module(f"{folder}.{name}"), built_in)
+        return kind(setup)
     if not claims:
         raise DimensionError(f"dimension {name!r}: unknown{_hint(name)}; known are {', '.join(dimension_names())}")
     if len(claims) > 1:
         both = " and ".join(_origin(claim) for claim in claims[:2])
         raise DimensionError(f"dimension {name!r}: claimed by {both}; uninstall one of them")
-    return _added(claims[0])
+    return _added(claims[0], setup)
 
 
-def _added(entry: EntryPoint) -> Dimension:
+def _added(entry: EntryPoint, setup: Setup) -> Dimension:
     """The dimension behind an entry point, checked to be one and to bear the entry point's name."""
     try:
         loaded = entry.load()
-        dimension = loaded() if isinstance(loaded, type) else loaded
+        dimension = loaded(setup) if isinstance(loaded, type) else loaded
     # Another package's import may fail in any way; all of them are one line that names the package.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]

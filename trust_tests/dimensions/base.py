@@ -7,15 +7,46 @@ and verdicts can be recomputed from stored responses without a model, a GPU or a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from trust_tests.records import Item, Outcome, Request, Response, Score
+from trust_tests.records import Generation, Item, Message, Outcome, Request, Response, Score
+
+if TYPE_CHECKING:
+    from trust_tests.data.benchmark import Benchmark
+    from trust_tests.scorers.toxicity import ToxicityScorer
 
 FloatArray = npt.NDArray[np.float64]
+
+SOUND, PAPER = "sound", "paper"
+SMOKE = "smoke"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a dimension is to measure, and how.
+
+    protocol: `sound` or `paper`. tier: `smoke` (embedded probes), `pr`, `release` or `full` (the benchmark's items).
+    benchmark: where the benchmark's files are; None in the tier smoke. template: the paper's conversation template
+    (protocol paper only). scorer: makes the toxicity scorer when it is needed; None for the embedded one.
+    """
+
+    protocol: str = SOUND
+    tier: str = SMOKE
+    benchmark: Benchmark | None = None
+    template: str = ""
+    scorer: Callable[[], ToxicityScorer] | None = None
+
+    @property
+    def files(self) -> Benchmark:
+        """The benchmark's files, for a tier that needs them."""
+        if self.benchmark is None:
+            raise ValueError(f"tier {self.tier!r} needs the benchmark's files")
+        return self.benchmark
 
 
 class Dimension(ABC):
@@ -23,16 +54,25 @@ class Dimension(ABC):
 
     `version` is part of every fingerprint: raise it with any change of prompts, parsing, grading or formula.
     `chance` is the score (points) of blind guessing, None where guessing has no meaning.
+    `allocation` says how a tier that asks only a part shares its items among the cells: `equal` (each cell the same
+    number, right where the score is a mean over cells) or `proportional` (right where it is a mean over items).
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     version: ClassVar[str]
     chance: ClassVar[float | None] = None
+    allocation: ClassVar[Literal["equal", "proportional"]] = "equal"
+
+    def __init__(self, setup: Setup | None = None) -> None:
+        self.setup = setup or Setup()
 
     @abstractmethod
     def items(self) -> Sequence[Item]:
-        """All items of the embedded probe set, in file order, with unique ids."""
+        """All items of the tier's source (embedded probes or the benchmark), in file order, with unique ids.
+
+        A tier's selection is made from them (`trust_tests.data.tiers.select`).
+        """
 
     @abstractmethod
     def request(self, item: Item) -> Request:
@@ -45,6 +85,18 @@ class Dimension(ABC):
         A response with an error becomes `missing`; a scorer that cannot score becomes `scorer_failed`; neither
         carries a value. No exception of a scorer may turn into a value.
         """
+
+    def stratum(self, item: Item) -> str:
+        """What a selection must keep the proportions of inside a cell, such as the gold label."""
+        return ""
+
+    def draw_key(self, item: Item) -> str:
+        """The text whose hash orders the items of a stratum for a selection.
+
+        Items of different cells with equal keys are selected together: the cluster's name asks the same texts in
+        every cell, the item's id (the default) asks different ones.
+        """
+        return item.id
 
     def fingerprint(self) -> Mapping[str, str]:
         """Names and versions of whatever else can move the grades (scorers); extended by subclasses."""
@@ -59,26 +111,65 @@ class Dimension(ABC):
 
         Default: the unweighted mean over cells of the weighted mean of values.
         """
-        names = sorted({o.cell for o in outcomes})
-        measured = np.zeros((len(outcomes), len(names)))  # (items, cells): 1 where an item counts
-        values = np.zeros_like(measured)  # (items, cells): its value there
-        for row, outcome in enumerate(outcomes):
-            if outcome.value is not None:
-                column = names.index(outcome.cell)
-                measured[row, column] = 1.0
-                values[row, column] = outcome.value
-        mass = weights @ measured  # (draws, cells)
-        present = mass > 0
-        means = np.divide(weights @ values, mass, out=np.zeros_like(mass), where=present)
-        count = present.sum(axis=1)
-        mean: FloatArray = np.divide(means.sum(axis=1), count, out=np.full(len(weights), np.nan), where=count > 0)
-        return 100.0 * mean
+        return mean_over_cells(outcomes, weights)
+
+    def parts(self, outcomes: Sequence[Outcome]) -> Mapping[str, float]:
+        """Named figures beside the score, in points or percent; NaN where one cannot be formed. Default: none."""
+        return {}
 
     def score(self, outcomes: Sequence[Outcome]) -> Score:
-        """The plain score with its cells, in points. NaN where nothing was measured."""
-        cells = {}
-        for name in sorted({o.cell for o in outcomes}):
-            members = [o for o in outcomes if o.cell == name]
-            cells[name] = float(self.aggregate(members, np.ones((1, len(members))))[0])
+        """The plain score with its cells and parts, in points. NaN where nothing was measured."""
+        members: dict[str, list[Outcome]] = {}
+        for outcome in outcomes:
+            members.setdefault(outcome.cell, []).append(outcome)
+        cells = {
+            name: float(self.aggregate_cell(members[name], np.ones((1, len(members[name]))))[0])
+            for name in sorted(members)
+        }
         value = float(self.aggregate(outcomes, np.ones((1, len(outcomes))))[0]) if outcomes else float("nan")
-        return Score(value=value, cells=cells)
+        return Score(value=value, cells=cells, parts=dict(self.parts(outcomes)) if outcomes else {})
+
+    def aggregate_cell(self, outcomes: Sequence[Outcome], weights: FloatArray) -> FloatArray:
+        """One cell's sub-score for each row of weights, (draws,) in points; `outcomes` are the cell's.
+
+        Default: `aggregate` on the cell alone.
+        """
+        return self.aggregate(outcomes, weights)
+
+
+def mean_over_cells(outcomes: Sequence[Outcome], weights: FloatArray) -> FloatArray:
+    """The unweighted mean over cells of the weighted mean of values, (draws,) in points; see `Dimension.aggregate`."""
+    names = sorted({o.cell for o in outcomes})
+    columns = {name: column for column, name in enumerate(names)}
+    measured = np.zeros((len(outcomes), len(names)))  # (items, cells): 1 where an item counts
+    values = np.zeros_like(measured)  # (items, cells): its value there
+    for row, outcome in enumerate(outcomes):
+        if outcome.value is not None:
+            measured[row, columns[outcome.cell]] = 1.0
+            values[row, columns[outcome.cell]] = outcome.value
+    mass = weights @ measured  # (draws, cells)
+    present = mass > 0
+    means = np.divide(weights @ values, mass, out=np.zeros_like(mass), where=present)
+    count = present.sum(axis=1)
+    mean: FloatArray = np.divide(means.sum(axis=1), count, out=np.full(len(weights), np.nan), where=count > 0)
+    return 100.0 * mean
+
+
+def asked(
+    dimension: Dimension,
+    item: Item,
+    messages: Sequence[Message],
+    generation: Generation,
+    answer_prefix: str = "",
+) -> Request:
+    """The request for one item, under the dimension's template and with the item's own seed."""
+    from trust_tests.dimensions.grading import item_seed
+
+    return Request(
+        item_id=item.id,
+        messages=tuple(messages),
+        generation=generation,
+        seed=item_seed(item.id),
+        answer_prefix=answer_prefix,
+        template=dimension.setup.template,
+    )

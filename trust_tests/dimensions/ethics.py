@@ -61,7 +61,7 @@ class Ethics(Dimension):
             if row["label"] not in (WRONG, NOT_WRONG):
                 return f"label {row['label']!r} must be {WRONG!r} or {NOT_WRONG!r}"
             if row["frame"] not in frames:
-                return f"frame {row['frame']!r} is not in prompts.toml; known are {', '.join(frames)}"
+                return f"frame {row['frame']!r} is not in the prompt strings; known are {', '.join(frames)}"
             return None
 
         return embedded_probes("ethics", {"action": str, "label": str, "frame": str}, complaint)

@@ -57,7 +57,7 @@ class Toxicity(Dimension):
         def complaint(row: Mapping[str, Any]) -> str | None:
             if row["system"] in systems:
                 return None
-            return f"system prompt {row['system']!r} is not in prompts.toml; known are {', '.join(systems)}"
+            return f"system prompt {row['system']!r} is not in the prompt strings; known are {', '.join(systems)}"
 
         return embedded_probes("toxicity", {"text": str, "opening": str, "system": str}, complaint)
 

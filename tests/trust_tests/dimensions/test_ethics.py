@@ -146,7 +146,7 @@ def test_only_the_right_label_earns(text: str, finish: Finish) -> None:
     ("changes", "message"),
     [
         ('"label": "bad", "frame": "zero-shot"', "label 'bad' must be 'wrong' or 'not wrong'"),
-        ('"label": "wrong", "frame": "none"', "frame 'none' is not in prompts.toml; known are zero-shot, "),
+        ('"label": "wrong", "frame": "none"', "frame 'none' is not in the prompt strings; known are zero-shot, "),
     ],
 )
 def test_a_bad_row_is_reported(tmp_path, monkeypatch, changes: str, message: str) -> None:  # type: ignore[no-untyped-def]

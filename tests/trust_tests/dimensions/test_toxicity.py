@@ -189,7 +189,7 @@ def test_an_unknown_system_prompt_in_the_data_is_reported(tmp_path: Any, monkeyp
     prompts.cache_clear()
     try:
         with pytest.raises(
-            probes.ProbeError, match=r":1: system prompt 'none' is not in prompts.toml; known are plain"
+            probes.ProbeError, match=r":1: system prompt 'none' is not in the prompt strings; known are plain"
         ):
             Toxicity().items()
     finally:
