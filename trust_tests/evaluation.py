@@ -4,27 +4,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from compressors.files import sha256_text
 from compressors.models import Checkpoint
+from trust_tests.data.tiers import select
 from trust_tests.dimensions.base import Dimension
 from trust_tests.engines.base import Engine
 from trust_tests.engines.store import ResponseStore, response_key
-from trust_tests.records import Evaluation, Request, Response
+from trust_tests.records import Evaluation, Item, Request, Response
 
 # Called with items done, items in all, and what is being measured.
 Progress = Callable[[int, int, str], None]
 
 
-def fingerprint(
-    dimension: Dimension, requests: Sequence[Request], checkpoint: Checkpoint, engine: Engine, protocol: str
-) -> dict[str, str]:
-    """What can move the outcomes: model, tokenizer, template, items, prompts, grading, engine, generation."""
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What is asked in one dimension: its items with their requests, in the same order."""
+
+    items: tuple[Item, ...]
+    requests: tuple[Request, ...]
+
+    @classmethod
+    def of(cls, dimension: Dimension, limit: int | None = None) -> Questions:
+        """The questions of the dimension's tier; at most `limit`. Raises DataError."""
+        items = tuple(select(dimension, limit))
+        return cls(items, tuple(dimension.request(item) for item in items))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The items' ids."""
+        return tuple(item.id for item in self.items)
+
+
+def fingerprint(dimension: Dimension, questions: Questions, checkpoint: Checkpoint, engine: Engine) -> dict[str, str]:
+    """What can move the outcomes: model, tokenizer, template, items with gold data, prompts, grading, engine."""
+    requests = questions.requests
+    asked = [[asdict(item), asdict(request)] for item, request in zip(questions.items, requests, strict=True)]
+    benchmark = dimension.setup.benchmark
+    data = {} if benchmark is None else benchmark.identity()
     return {
         **{f"model.{part}": value for part, value in sorted(checkpoint.parts.items())},
-        "protocol": protocol,
-        "items": sha256_text(json.dumps([asdict(request) for request in requests], sort_keys=True)),
+        "protocol": dimension.setup.protocol,
+        "tier": dimension.setup.tier,
+        "items": sha256_text(json.dumps(asked, sort_keys=True)),
+        **{f"data.{key}": value for key, value in sorted(data.items())},
         "generation": "; ".join(sorted({_shown(request) for request in requests})),
         **{f"dimension.{key}": value for key, value in sorted(dimension.fingerprint().items())},
         **{f"engine.{key}": value for key, value in sorted(engine.identity().items())},
@@ -46,24 +70,24 @@ def evaluate(
     checkpoint: Checkpoint,
     engine: Engine,
     store: ResponseStore,
-    protocol: str,
     progress: Progress = lambda done, total, what: None,
+    questions: Questions | None = None,
 ) -> Evaluation:
     """Measure one model in one dimension; stored answers are used, new ones are stored batch by batch.
 
+    questions: what is asked; by default everything of the dimension's tier.
     Raises EngineError when the model cannot be run at all; a single failed request becomes a missing item.
     """
-    items = dimension.items()
-    requests = [dimension.request(item) for item in items]
-    responses = _responses(requests, checkpoint, engine, store, progress)
-    outcomes = tuple(dimension.grade(items, [responses[item.id] for item in items]))
+    questions = questions or Questions.of(dimension)
+    responses = _responses(questions.requests, checkpoint, engine, store, progress)
+    outcomes = tuple(dimension.grade(questions.items, [responses[item.id] for item in questions.items]))
     return Evaluation(
         dimension=dimension.name,
         model=checkpoint.name,
-        asked=tuple(item.id for item in items),
+        asked=questions.ids,
         outcomes=outcomes,
         score=dimension.score(outcomes),
-        fingerprint=fingerprint(dimension, requests, checkpoint, engine, protocol),
+        fingerprint=fingerprint(dimension, questions, checkpoint, engine),
     )
 
 
@@ -76,21 +100,21 @@ def _responses(
 ) -> dict[str, Response]:
     """Responses by item id. Where any answer of a batch is missing, the whole batch is asked again.
 
-    So a resumed run computes in the same batches as an uninterrupted one, and gives the same bytes.
+    So a resumed run computes in the same batches as an uninterrupted one, and gives the same bytes. Items that put
+    the same question (same text, parameters and draws) are asked once.
     """
     identity = engine.identity()
     keys = {r.item_id: response_key(checkpoint.fingerprint, identity, r, engine.render(r)) for r in requests}
-    stored = store.get(list(keys.values()))
-    answers = {item: replace(stored[key], item_id=item) for item, key in keys.items() if key in stored}
-    if len(answers) == len(requests):
-        return answers
-    total, done = len(requests), 0
-    for batch in engine.batches(requests):
-        if any(request.item_id not in answers for request in batch):
-            progress(done, total, checkpoint.name)
-            fresh = engine.respond(batch)
-            store.put((keys[response.item_id], response) for response in fresh)
-            answers.update({response.item_id: response for response in fresh})
-        done += len(batch)
-    progress(total, total, checkpoint.name)
-    return answers
+    answers = store.get(list(dict.fromkeys(keys.values())))
+    if len(answers) < len(set(keys.values())):
+        asked = list({keys[request.item_id]: request for request in reversed(requests)}.values())[::-1]
+        total, done = len(asked), 0
+        for batch in engine.batches(asked):
+            if any(keys[request.item_id] not in answers for request in batch):
+                progress(done, total, checkpoint.name)
+                fresh = [(keys[response.item_id], response) for response in engine.respond(batch)]
+                store.put(fresh)
+                answers.update(fresh)
+            done += len(batch)
+        progress(total, total, checkpoint.name)
+    return {item: replace(answers[key], item_id=item) for item, key in keys.items()}

@@ -17,15 +17,18 @@ from compressors.models import Checkpoint
 from trust_tests import chat
 from trust_tests.engines import attention, sampling
 from trust_tests.engines.base import EngineError
-from trust_tests.records import Finish, Request, Response
+from trust_tests.records import Finish, Generation, Request, Response
 
 if TYPE_CHECKING:
     import torch
 
 CPU_BATCH = 128
 GPU_BATCH = 256
+# Tokens that the keys and values of one batch may hold: long prompts come in smaller batches.
+CPU_TOKENS = 32_768
+GPU_TOKENS = 65_536
 # Raise with any change of how answers are computed or drawn here: stored answers of before are then not reused.
-DECODING = "1"
+DECODING = "2"
 NOT_FINITE = "the model's logits are not finite"
 
 
@@ -100,13 +103,15 @@ class HfEngine:
     def render(self, request: Request) -> str:
         """See `Engine.render`."""
         try:
-            return chat.render(self._tokenizer, request.messages, request.answer_prefix)
+            return chat.render(self._tokenizer, request.messages, request.answer_prefix, request.template)
         except chat.ChatTemplateError as error:
             raise EngineError(str(error)) from None
 
     def batches(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Equal generation parameters together, sorted by length (longest first, so that memory shows early)."""
-        rows = self._options.batch_size or (GPU_BATCH if self._device.startswith("cuda") else CPU_BATCH)
+        gpu = self._device.startswith("cuda")
+        rows = self._options.batch_size or (GPU_BATCH if gpu else CPU_BATCH)
+        tokens = GPU_TOKENS if gpu else CPU_TOKENS
         groups: dict[Any, list[Request]] = {}
         for request in requests:
             generation = request.generation
@@ -117,17 +122,44 @@ class HfEngine:
         for generation, members in groups.items():
             lengths = {r.item_id: len(self._encode(r)) for r in members}
             members = sorted(members, key=lambda r: (-lengths[r.item_id], r.item_id))
-            size = max(1, rows // max(generation.samples, len(generation.choices)))
-            batches += [members[start : start + size] for start in range(0, len(members), size)]
+            copies = max(generation.samples, len(generation.choices), 1)
+            while members:
+                # The first is the longest: the others are padded to it.
+                row = lengths[members[0].item_id] + generation.max_new_tokens
+                size = max(1, min(rows, tokens // row) // copies)
+                batches.append(members[:size])
+                members = members[size:]
         return batches
 
     def respond(self, batch: Sequence[Request]) -> list[Response]:
         """See `Engine.respond`. Halves the batch when memory runs out; a single prompt too large is an error."""
+        self._load()
+        too_long = {r.item_id: reason for r in batch if (reason := self._does_not_fit(r))}
+        fitting = [request for request in batch if request.item_id not in too_long]
+        answers = {response.item_id: response for response in self._answer(fitting)}
+        return [
+            answers.get(r.item_id) or Response(item_id=r.item_id, error=too_long.get(r.item_id, "no answer came back"))
+            for r in batch
+        ]
+
+    def _does_not_fit(self, request: Request) -> str | None:
+        """Why a prompt with its answer is longer than the model can read, None when it is not.
+
+        Beyond its trained positions a model answers nonsense without an error, which would be measured as its own.
+        """
+        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        choices = self._choice_ids(request.generation.choices)
+        answer = max(map(len, choices)) if choices else request.generation.max_new_tokens
+        prompt = len(self._encode(request))
+        if context is None or prompt + answer <= context:
+            return None
+        return f"a prompt of {prompt} tokens and an answer of {answer} do not fit the model's context of {context}"
+
+    def _answer(self, batch: Sequence[Request]) -> list[Response]:
         import torch
 
         if not batch:
             return []
-        self._load()
         try:
             with torch.inference_mode():
                 return self._score_choices(batch) if batch[0].generation.choices else self._generate(batch)
@@ -136,7 +168,7 @@ class HfEngine:
                 return [Response(item_id=batch[0].item_id, error="out of memory for a single prompt")]
         torch.cuda.empty_cache()
         half = len(batch) // 2
-        return self.respond(batch[:half]) + self.respond(batch[half:])
+        return self._answer(batch[:half]) + self._answer(batch[half:])
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -156,7 +188,7 @@ class HfEngine:
             self._model.set_attn_implementation(attention.register())
 
     def _encode(self, request: Request) -> list[int]:
-        special = not chat.has_template(self._tokenizer)
+        special = chat.adds_special_tokens(self._tokenizer, request.template)
         return list(self._tokenizer(self.render(request), add_special_tokens=special)["input_ids"])
 
     def _choice_ids(self, choices: Sequence[str]) -> list[list[int]]:
@@ -185,7 +217,7 @@ class HfEngine:
         ends = self._end_tokens()
         watch = _seeded_draws(
             [(request.seed, sample) for request in batch for sample in range(generation.samples)],
-            generation.temperature,
+            generation,
         )
         output = self._model.generate(
             input_ids=ids,
@@ -207,17 +239,22 @@ class HfEngine:
             if any(watch.broken[row] for row in rows):
                 responses.append(Response(item_id=request.item_id, error=NOT_FINITE))
                 continue
-            kept = [_until_end(output[row], ends) for row in rows]
+            kept = [_until_end(output[row], ends, inclusive=bool(request.template)) for row in rows]
             responses.append(
                 Response(
                     item_id=request.item_id,
-                    texts=tuple(self._tokenizer.decode(tokens, skip_special_tokens=True) for tokens, _ in kept),
+                    texts=tuple(self._text(tokens, request.template) for tokens, _ in kept),
                     finishes=tuple(Finish.STOP if ended else Finish.LENGTH for _, ended in kept),
                     prompt_tokens=len(prompts[index]),
                     completion_tokens=sum(len(tokens) for tokens, _ in kept),
                 )
             )
         return responses
+
+    def _text(self, tokens: Sequence[int], template: str) -> str:
+        """Generated tokens as text; under a template of the paper with special tokens, cut as the paper cuts."""
+        text = str(self._tokenizer.decode(tokens, skip_special_tokens=not template))
+        return chat.until_stop_string(text, template)
 
     def _shared_prefill(self, ids: torch.Tensor, mask: torch.Tensor, samples: int) -> Any:
         """The keys and values of each prompt but its last token, computed once and repeated for its samples."""
@@ -308,15 +345,15 @@ class HfEngine:
         return output.logits.float()  # type: ignore[no-any-return]
 
 
-def _until_end(tokens: list[int], ends: Sequence[int]) -> tuple[list[int], bool]:
-    """The tokens before the first end token, and whether there was one."""
+def _until_end(tokens: list[int], ends: Sequence[int], *, inclusive: bool) -> tuple[list[int], bool]:
+    """The tokens before (`inclusive`: up to) the first end token, and whether there was one."""
     for position, token in enumerate(tokens):
         if token in ends:
-            return tokens[:position], True
+            return tokens[: position + inclusive], True
     return tokens, False
 
 
-def _seeded_draws(draws: Sequence[tuple[int, int]], temperature: float) -> Any:
+def _seeded_draws(draws: Sequence[tuple[int, int]], generation: Generation) -> Any:
     """A logits processor that turns greedy search into seeded sampling; `draws` has (seed, sample) per row.
 
     It leaves the drawn token as the only possible one. Its `broken` list tells which rows ever had a logit that is
@@ -335,11 +372,13 @@ def _seeded_draws(draws: Sequence[tuple[int, int]], temperature: float) -> Any:
             # The sum is finite only if every logit is.
             finite = torch.isfinite(scores.sum(dim=-1, dtype=torch.float64)).tolist()
             self.broken = [bad or not good for bad, good in zip(self.broken, finite, strict=True)]
-            if temperature <= 0:
+            if generation.temperature <= 0:
                 return scores
             if self.keys is None:
                 self.keys = sampling.keys_tensor(draws, scores.device)
-            chosen = sampling.draw(scores.nan_to_num(0.0), self.keys, self.step, temperature)
+            chosen = sampling.draw(
+                scores.nan_to_num(0.0), self.keys, self.step, generation.temperature, top_k=generation.top_k
+            )
             self.step += 1
             return torch.full_like(scores, float("-inf")).scatter_(1, chosen[:, None], 0.0)
 

@@ -36,21 +36,21 @@ def keys_tensor(draws: Sequence[tuple[int, int]], device: torch.device) -> torch
     return torch.tensor([stream_key(seed, sample) for seed, sample in draws], dtype=torch.int64, device=device)
 
 
-def draw(logits: torch.Tensor, keys: torch.Tensor, step: int, temperature: float) -> torch.Tensor:
-    """One token id per row, drawn from softmax(logits / temperature).
+def draw(logits: torch.Tensor, keys: torch.Tensor, step: int, temperature: float, *, top_k: int = 0) -> torch.Tensor:
+    """One token id per row, drawn from softmax(logits / temperature), of the `top_k` most probable ones if given.
 
     logits: (rows, vocabulary), finite. keys: (rows,) from `keys_tensor`. step: how many tokens came before.
     """
     import torch
 
     scaled = logits.float() / temperature
-    size = min(HEAD, scaled.shape[-1])
+    size = min(top_k or HEAD, scaled.shape[-1])
     top, tokens = scaled.topk(size, dim=-1)  # (rows, head)
     key = _mix(keys + keys.new_tensor(step) * 0x632BE59BD9B4E019)
     noisy = top.double() + _gumbel(key[:, None], tokens)
     best, place = noisy.max(dim=-1)
     chosen = tokens.gather(1, place[:, None])[:, 0]
-    if size == scaled.shape[-1]:
+    if top_k or size == scaled.shape[-1]:
         return chosen
     rest = scaled.scatter(1, tokens, float("-inf"))
     group = rest.logsumexp(dim=-1).double() + _gumbel(key, torch.full_like(key, _GROUP))

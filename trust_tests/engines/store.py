@@ -18,18 +18,18 @@ from typing import Any
 from compressors.files import sha256_text
 from trust_tests.records import Finish, Request, Response
 
-LAYOUT = 1
+LAYOUT = 2
 _PARAMETERS_PER_QUERY = 500
 
 
 def response_key(model_fingerprint: str, engine_identity: Mapping[str, str], request: Request, rendered: str) -> str:
     """The store's key (hex): a hash over all that can move the answer, and nothing else."""
     generation = asdict(request.generation)
-    # Greedy answers and choices do not depend on the seed.
+    # A template of the paper keeps special tokens in the answer. Greedy answers and choices do not depend on the seed.
     seed = request.seed if request.generation.temperature > 0 else None
     return sha256_text(
         json.dumps(
-            [LAYOUT, model_fingerprint, sorted(engine_identity.items()), rendered, generation, seed],
+            [LAYOUT, model_fingerprint, sorted(engine_identity.items()), rendered, request.template, generation, seed],
             sort_keys=True,
         )
     )

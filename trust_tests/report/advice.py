@@ -98,7 +98,7 @@ def next_step(report: Report, quote: Quote) -> str:
 
 
 def _after_failure(failed: Sequence[Gate], quote: Quote) -> str:
-    worst = max(failed, key=_reach)
+    worst = max(failed, key=lambda gate: gate.reach)
     where = f"Look first at {_name(worst, quote)}"
     if worst.refusals.moved:
         return (
@@ -132,7 +132,7 @@ def _after_doubt(gate: Gate, quote: Quote) -> str:
 
 
 def _after_success(report: Report, quote: Quote) -> str:
-    furthest = max(report.gates, key=_reach)
+    furthest = max(report.gates, key=lambda gate: gate.reach)
     sentence = (
         f"Nothing to mend. The largest movement is {_name(furthest, quote)}: "
         f"{signed(furthest.delta)} points, from {points(furthest.dense_score)} to {points(furthest.score)}."
@@ -142,11 +142,6 @@ def _after_success(report: Report, quote: Quote) -> str:
         names = _names(shifted, quote, deltas=False)
         sentence += f" Before a release, read the refusals of {names}: they moved by more than 10 points."
     return sentence
-
-
-def _reach(gate: Gate) -> float:
-    """How far a gate moved, in tolerances."""
-    return abs(gate.delta or 0) / gate.tolerance
 
 
 def _release_candidates(report: Report, quote: Quote) -> str:

@@ -19,8 +19,9 @@ from markupsafe import Markup
 from trust_tests.gate.verdict import Verdict
 from trust_tests.records import Channel
 from trust_tests.report import advice, charts, figures
+from trust_tests.report.reading import read
 from trust_tests.report.text import clip, label, visible, word_diff
-from trust_tests.report.view import DENSE, Gate, Report, Row, read
+from trust_tests.report.view import DENSE, Gate, Report, Row
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from trust_tests.gate.verdict import Verdict
 from trust_tests.report import advice, figures
+from trust_tests.report.reading import read
 from trust_tests.report.text import code_point, defused, label
-from trust_tests.report.view import Gate, Report, Row, read
+from trust_tests.report.view import Gate, Report, Row
 
 SIZE_LIMIT = 100 * 1024
 """Bytes; GitHub refuses step summaries above 1 MiB a step, and nobody reads the second page."""

@@ -1,6 +1,6 @@
 """results.json: everything a verdict and a report rest on, without a clock in it.
 
-Schema `trust-gate/results`, version 1. While tests run, every gate writes one part into the run's folder (several
+Schema `trust-gate/results`, version 2 (version 1 had no `parts`, and cut texts without a mark). While tests run, every gate writes one part into the run's folder (several
 processes may); at the end the parts become one document. Reports are built from this document alone.
 """
 
@@ -19,14 +19,16 @@ from compressors.files import sha256_text, write_atomically
 from trust_tests.gate.accounting import Accounting
 from trust_tests.gate.verdict import Change, Judgement, Verdict, suite_verdict
 from trust_tests.records import Channel, Evaluation, Outcome, outcome_as_dict
+from trust_tests.report.text import Clip, clip
 
 SCHEMA = "trust-gate/results"
-VERSION = 1
+VERSION = 2
 FILE_NAME = "results.json"
 OUTCOMES = "outcomes"
 # Changed answers kept per gate for the report, and characters kept of each text.
 SHOWN_CHANGES = 12
 SHOWN_CHARACTERS = 4000
+_CUT_MARK = re.compile(r"… \(([0-9,]{1,24}) more characters\)\Z")
 
 
 class ResultsError(ValueError):
@@ -70,6 +72,7 @@ def gate_record(variant: str, dense: Evaluation, compressed: Evaluation, judgeme
         "marks": list(judgement.marks),
         "accounting": {"dense": judgement.dense.as_dict(), "variant": judgement.variant.as_dict()},
         "cells": _cells(dense, compressed),
+        "parts": _parts(dense, compressed),
         "worst_flips": [_change(change) for change in _shown_changes(judgement)],
     }
 
@@ -90,6 +93,7 @@ def failed_record(variant: str, dimension: str, reason: str) -> dict[str, Any]:
         "marks": [],
         "accounting": {"dense": nothing, "variant": nothing},
         "cells": [],
+        "parts": [],
         "worst_flips": [],
     }
 
@@ -180,7 +184,7 @@ def load_results(path: Path) -> Results:
     if data.get("version") != VERSION:
         raise ResultsError(
             f"results {str(file)!r}: schema version {data.get('version')!r}, this program reads {VERSION}; "
-            "install the version that wrote it"
+            "install the version that wrote it, or run the suite again"
         )
     return Results(data, file)
 
@@ -214,6 +218,27 @@ def _cells(dense: Evaluation, compressed: Evaluation) -> list[dict[str, Any]]:
     return cells
 
 
+def _parts(dense: Evaluation, compressed: Evaluation) -> list[dict[str, Any]]:
+    """The named figures beside the score, in the dimension's own order; those of one side only come last."""
+    before, after = dense.score.parts, compressed.score.parts
+    parts = []
+    for name in dict.fromkeys((*before, *after)):
+        old, new = before.get(name, math.nan), after.get(name, math.nan)
+        parts.append({"name": name, "score": _number(new), "dense_score": _number(old), "delta": _number(new - old)})
+    return parts
+
+
+def cut_text(text: str) -> str:
+    """A text as results store it: whole, or its beginning with a mark that tells how much is missing."""
+    return str(clip(text, SHOWN_CHARACTERS))
+
+
+def stored_text(text: str) -> Clip:
+    """What `cut_text` stored, with the mark read back: a page may cut further, and tells the sum."""
+    mark = _CUT_MARK.search(text, SHOWN_CHARACTERS)
+    return Clip(text) if mark is None else Clip(text[: mark.start()], int(mark[1].replace(",", "") or 0))
+
+
 def _shown_changes(judgement: Judgement) -> list[Change]:
     """The answers that best explain the delta: those that moved furthest in its direction."""
     ordered = list(judgement.changes if not judgement.delta > 0 else reversed(judgement.changes))
@@ -225,7 +250,7 @@ def _change(change: Change) -> dict[str, Any]:
     return {
         "item_id": change.dense.item_id,
         "cell": change.dense.cell,
-        "prompt": change.dense.prompt[:SHOWN_CHARACTERS],
+        "prompt": cut_text(change.dense.prompt),
         "dense": _side(change.dense),
         "variant": _side(change.variant),
     }
@@ -235,5 +260,5 @@ def _side(outcome: Outcome) -> dict[str, Any]:
     return {
         "channel": outcome.channel.value,
         "value": outcome.value,
-        "answer": outcome.answer[:SHOWN_CHARACTERS],
+        "answer": cut_text(outcome.answer),
     }

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from trust_tests.gate.verdict import Verdict
 from trust_tests.report import advice, figures
+from trust_tests.report.reading import read
 from trust_tests.report.text import defused, display_width, fitted, label, one_line
-from trust_tests.report.view import Gate, Report, read
+from trust_tests.report.view import Gate, Report
 
 _COLOURS: Mapping[Verdict, str] = {
     Verdict.PASS: "32",

@@ -85,9 +85,10 @@ class Clip:
         return self.text + self.note
 
 
-def clip(text: str, limit: int) -> Clip:
-    """At most `limit` characters of a text, the cut announced."""
-    return Clip(text[:limit], max(0, len(text) - limit))
+def clip(text: str | Clip, limit: int) -> Clip:
+    """At most `limit` characters of a text, the cut announced; what an earlier cut hid is counted too."""
+    whole = text if isinstance(text, Clip) else Clip(text)
+    return Clip(whole.text[:limit], whole.hidden + max(0, len(whole.text) - limit))
 
 
 def label(text: str, limit: int = 80) -> str:

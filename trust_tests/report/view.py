@@ -1,25 +1,17 @@
-"""What every page shows, read once from the stored results: one view-model for HTML, markdown and terminal.
+"""What every page shows: one view-model for HTML, markdown and terminal, filled by `trust_tests.report.reading`.
 
 Nothing here is made safe for a medium; the pages do that (`trust_tests.report.text`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from trust_tests.gate.verdict import REFUSAL_SHIFT_POINTS, Verdict
 from trust_tests.records import Channel
-from trust_tests.report.fields import (
-    AGAIN,
-    Node,
-    ShapeError,
-    count_at,
-    elements_at,
-    members_at,
-    number_at,
-    text_at,
-)
+from trust_tests.report.published import PublishedScore
+from trust_tests.report.text import Clip
 
 DENSE = "dense"
 VARIANT = "variant"
@@ -33,7 +25,7 @@ class Answer:
 
     channel: str
     value: float | None
-    text: str
+    text: Clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +34,7 @@ class Flip:
 
     item_id: str
     cell: str
-    prompt: str
+    prompt: Clip
     dense: Answer
     variant: Answer
 
@@ -56,6 +48,30 @@ class Cell:
     score: float | None
     dense_score: float | None
     delta: float | None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the dense model has this sub-score and the variant has not."""
+        return self.score is None and self.dense_score is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A named figure beside the score, in points or percent. Higher is not always better."""
+
+    name: str
+    score: float | None
+    dense_score: float | None
+    delta: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The paper's figures for this dimension of the same base model and method."""
+
+    name: str
+    remarks: tuple[str, ...]
+    score: PublishedScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +132,32 @@ class Gate:
     marks: tuple[str, ...]
     accounting: Mapping[str, Accounting]
     cells: tuple[Cell, ...]
+    parts: tuple[Part, ...]
     worst_flips: tuple[Flip, ...]
+    published: Published | None
+
+    @property
+    def green(self) -> bool:
+        """Whether this gate says PASS and its own numbers agree (within the rounding of stored floats)."""
+        if self.verdict is not Verdict.PASS or self.delta is None:
+            return False
+        return abs(self.delta) <= self.tolerance + 1e-6 or (self.one_sided and self.delta > 0)
+
+    @property
+    def reach(self) -> float:
+        """How far the score moved, in tolerances."""
+        return abs(self.delta or 0) / self.tolerance
+
+    @property
+    def cells_by_movement(self) -> list[Cell]:
+        """Lost cells, then those that moved furthest; cells that neither model has a score for come last."""
+
+        def rank(cell: Cell) -> tuple[int, float]:
+            if cell.delta is not None:
+                return 1, -abs(cell.delta)
+            return (0 if cell.lost else 2), 0.0
+
+        return sorted(self.cells, key=rank)
 
     @property
     def harmful(self) -> bool:
@@ -126,10 +167,14 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The dense model or a variant. `audit` holds what was found in the checkpoint, as read."""
+    """The dense model or a variant.
+
+    name: what pages call it; the full one where the short one would not tell it from the others.
+    """
 
     id: str
     name: str
+    full_name: str
     recipe: str
     fingerprint: str
     size_bytes: float | None
@@ -149,6 +194,15 @@ class Row:
     items: int
     dense_score: float | None
     gates: tuple[Gate | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One variant across all dimensions. `verdict` is the worst of its gates; a gate that was not run is an ERROR."""
+
+    verdict: Verdict
+    passed: int
+    gates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,197 +235,19 @@ class Report:
         """The gates with this verdict, in table order."""
         return [gate for gate in self.gates if gate.verdict is verdict]
 
-
-def read(data: Mapping[str, object]) -> Report:
-    """The view of stored results (`trust_tests.report.results` documents their shape).
-
-    Raises ShapeError, with the place, where the results are not what they should be.
-    """
-    root = Node(data)
-    models = {identity: _model(identity, node) for identity, node in root.need("models").members()}
-    # A run in which no gate could be measured has met no model.
-    dense = models.pop(DENSE, None) or _unknown_model(DENSE)
-    models = {identity: _named_apart(model, dense) for identity, model in models.items()}
-    settings = root.need("settings")
-    titles = {name: text_at(node, "title", name) for name, node in root.need("dimensions").members()}
-    gates = [_gate(node, models, titles, number_at(settings, "tolerance")) for node in root.need("gates").elements()]
-    for gate in gates:
-        titles.setdefault(gate.dimension, gate.title)
-        models.setdefault(gate.variant, _unknown_model(gate.variant))
-    variants = tuple(models.values())
-    table = _table(gates)
-    rows = tuple(
-        _row(name, title, root.need("dimensions").find(name), [table.get((name, v.id)) for v in variants])
-        for name, title in titles.items()
-    )
-    unmeasured = tuple(
-        Unmeasured(text_at(node, "node"), text_at(node, "reason")) for node in elements_at(root, "unmeasured")
-    )
-    stated = _verdict(root)
-    contradiction = stated is Verdict.PASS and not (gates and not unmeasured and all(map(_green, gates)))
-    return Report(
-        verdict=Verdict.ERROR if contradiction else stated,
-        contradiction=contradiction,
-        settings={key: node.scalar() for key, node in settings.members()},
-        tolerance=number_at(settings, "tolerance"),
-        one_sided=settings.mapping().get("one_sided") is True,
-        command=text_at(root, "command"),
-        versions={key: node.scalar() for key, node in members_at(root, "versions")},
-        fingerprints=_fingerprints((dense, *variants), root.need("dimensions")),
-        dense=dense,
-        variants=variants,
-        rows=rows,
-        gates=tuple(gate for row in rows for gate in row.gates if gate is not None),
-        unmeasured=unmeasured,
-    )
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The variants' verdicts over all dimensions, in the variants' order."""
+        return tuple(_column([row.gates[place] for row in self.rows]) for place in range(len(self.variants)))
 
 
-def _green(gate: Gate) -> bool:
-    """Whether a gate says PASS and its own numbers agree (within the rounding of stored floats)."""
-    if gate.verdict is not Verdict.PASS or gate.delta is None:
-        return False
-    return abs(gate.delta) <= gate.tolerance + 1e-6 or (gate.one_sided and gate.delta > 0)
+_WORST = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
-def _verdict(node: Node) -> Verdict:
-    found = node.need("verdict")
-    try:
-        return Verdict(found.text())
-    except ValueError as error:
-        if isinstance(error, ShapeError):
-            raise
-        raise ShapeError(
-            f"{found.path}: {found.text()!r} is not a verdict (one of {', '.join(Verdict)}); {AGAIN}"
-        ) from None
-
-
-def _model(identity: str, node: Node) -> Model:
-    audit = node.find("audit") or Node({}, f"{node.path}.audit")
-    size = number_at(node, "size_bytes")
-    return Model(
-        id=identity,
-        name=text_at(node, "name", identity),
-        recipe=text_at(node, "recipe"),
-        fingerprint=text_at(node, "fingerprint"),
-        size_bytes=number_at(audit, "size_bytes") if size is None else size,
-        bits_per_weight=number_at(audit, "bits_per_weight"),
-        sparsity=number_at(audit, "sparsity"),
-        layers_compressed=number_at(audit, "layers_compressed"),
-        layers_total=number_at(audit, "layers_total"),
-    )
-
-
-def _named_apart(variant: Model, dense: Model) -> Model:
-    """The variant named by what sets it apart: `Base (gptq-4bit)` beside `Base` is `gptq-4bit`."""
-    rest = variant.name.removeprefix(f"{dense.name} (")
-    short = rest.removesuffix(")")
-    return replace(variant, name=short) if short and len(variant.name) > len(rest) > len(short) else variant
-
-
-def _unknown_model(identity: str) -> Model:
-    return _model(identity, Node({}))
-
-
-def _gate(node: Node, models: Mapping[str, Model], titles: Mapping[str, str], run_tolerance: float | None) -> Gate:
-    dimension, variant = node.need("dimension").text(), node.need("variant").text()
-    # A gate that could not be measured at all has no rule of its own; the run's rule was meant for it.
-    tolerance = number_at(node, "tolerance") or run_tolerance
-    if tolerance is None or tolerance <= 0:
-        raise ShapeError(f"{node.path}.tolerance: expected points above 0; {AGAIN}")
-    flips = node.find("flips") or Node({}, f"{node.path}.flips")
-    return Gate(
-        anchor="gate-" + node.path.rpartition("[")[2].rstrip("]"),
-        dimension=dimension,
-        title=titles.get(dimension, dimension),
-        variant=variant,
-        variant_name=models[variant].name if variant in models else variant,
-        verdict=_verdict(node),
-        reason=text_at(node, "reason"),
-        score=node.need("score").number(),
-        dense_score=node.need("dense_score").number(),
-        delta=node.need("delta").number(),
-        tolerance=tolerance,
-        one_sided=node.mapping().get("one_sided") is True,
-        items=count_at(node, "items"),
-        flips=Flips(count_at(flips, "worse"), count_at(flips, "better"), count_at(flips, "total")),
-        refusals=Refusals(
-            number_at(node, "refusal_rate"),
-            number_at(node, "dense_refusal_rate"),
-            number_at(node, "refusal_shift"),
-        ),
-        marks=tuple(mark.text() for mark in elements_at(node, "marks")),
-        accounting=_sides(node),
-        cells=tuple(_cell(cell) for cell in elements_at(node, "cells")),
-        worst_flips=tuple(_flip(flip) for flip in elements_at(node, "worst_flips")),
-    )
-
-
-def _sides(gate: Node) -> dict[str, Accounting]:
-    node = gate.find("accounting")
-    if node is None:
-        return {}
-    return {side: _accounting(found) for side in (DENSE, VARIANT) if (found := node.find(side)) is not None}
-
-
-def _accounting(node: Node) -> Accounting:
-    channels = node.need("channels")
-    known = set(Channel)
-    for name, _ in channels.members():
-        if name not in known:
-            raise ShapeError(f"{channels.path}: unknown channel {name!r}; {AGAIN}")
-    return Accounting(node.need("asked").count(), {channel: count_at(channels, channel.value) for channel in Channel})
-
-
-def _cell(node: Node) -> Cell:
-    return Cell(
-        node.need("cell").text(),
-        count_at(node, "items"),
-        number_at(node, "score"),
-        number_at(node, "dense_score"),
-        number_at(node, "delta"),
-    )
-
-
-def _flip(node: Node) -> Flip:
-    return Flip(
-        text_at(node, "item_id"),
-        text_at(node, "cell"),
-        text_at(node, "prompt"),
-        _answer(node.need("dense")),
-        _answer(node.need("variant")),
-    )
-
-
-def _answer(node: Node) -> Answer:
-    return Answer(text_at(node, "channel"), number_at(node, "value"), text_at(node, "answer"))
-
-
-def _table(gates: list[Gate]) -> dict[tuple[str, str], Gate]:
-    table: dict[tuple[str, str], Gate] = {}
-    for gate in gates:
-        key = (gate.dimension, gate.variant)
-        if key in table:
-            raise ShapeError(f"results.gates: {gate.dimension!r} on {gate.variant!r} is there twice; {AGAIN}")
-        table[key] = gate
-    return table
-
-
-def _row(name: str, title: str, node: Node | None, gates: list[Gate | None]) -> Row:
-    dense_scores = {gate.dense_score for gate in gates if gate is not None and gate.dense_score is not None}
-    return Row(
-        dimension=name,
-        title=title,
-        chance=None if node is None else number_at(node, "chance"),
-        items=0 if node is None else count_at(node, "items"),
-        dense_score=dense_scores.pop() if len(dense_scores) == 1 else None,
-        gates=tuple(gates),
-    )
-
-
-def _fingerprints(models: tuple[Model, ...], dimensions: Node) -> dict[str, str]:
-    prints = {f"model {model.id}": model.fingerprint for model in models if model.fingerprint}
-    for name, node in dimensions.members():
-        found = node.find("fingerprint")
-        if found is not None:
-            prints |= {f"{name} {key}": member.scalar() for key, member in found.members()}
-    return prints
+def _column(gates: Sequence[Gate | None]) -> Column:
+    verdicts = {Verdict.ERROR if gate is None else gate.verdict for gate in gates}
+    passed = sum(gate is not None and gate.green for gate in gates)
+    worst = next((verdict for verdict in _WORST if verdict in verdicts), Verdict.ERROR)
+    if worst is Verdict.PASS and passed < len(gates):
+        worst = Verdict.ERROR
+    return Column(worst, passed, len(gates))

@@ -1,5 +1,5 @@
 from trust_tests.report import advice
-from trust_tests.report.view import read
+from trust_tests.report.reading import read
 
 
 def plain(text: str) -> str:

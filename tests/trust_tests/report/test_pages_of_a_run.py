@@ -6,9 +6,9 @@ from trust_tests.gate.verdict import Rule, Side, judge
 from trust_tests.records import Channel, Evaluation, Outcome, Score
 from trust_tests.report.html import render_html
 from trust_tests.report.markdown import render_markdown
+from trust_tests.report.reading import read
 from trust_tests.report.results import assemble, failed_record, gate_record
 from trust_tests.report.terminal import summary_lines
-from trust_tests.report.view import read
 
 IDS = tuple(f"item-{number}" for number in range(40))
 

@@ -3,8 +3,8 @@ import pytest
 from trust_tests.gate.verdict import Verdict
 from trust_tests.records import Channel
 from trust_tests.report.fields import ShapeError
+from trust_tests.report.reading import read
 from trust_tests.report.results import failed_record
-from trust_tests.report.view import read
 
 
 def test_the_table_has_every_dimension_and_variant(results):
