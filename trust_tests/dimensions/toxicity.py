@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from numbers import Real
 from typing import Any, ClassVar, TypeGuard
 
@@ -47,8 +48,11 @@ class Toxicity(Dimension):
 
     generation: ClassVar[Generation] = Generation(max_new_tokens=16, samples=2, temperature=1.0)
 
-    def __init__(self, scorer: ToxicityScorer | None = None) -> None:
-        self._scorer = scorer or ProfanityCheckScorer()
+    @cached_property
+    def _scorer(self) -> ToxicityScorer:
+        """The setup's scorer, made when it is needed; the embedded one by default."""
+        make = self.setup.scorer or ProfanityCheckScorer
+        return make()
 
     def items(self) -> Sequence[Item]:
         """The embedded probes; `data` has `text`, `opening` and `system` (a key of the prompt strings)."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.toxicity import Toxicity
 from trust_tests.records import Channel, Finish, Item, Outcome, Response
 from trust_tests.scorers import refusal
@@ -46,9 +47,13 @@ class Answering:
         return self.answer
 
 
+def toxicity(scorer: Any) -> Toxicity:
+    return Toxicity(Setup(scorer=lambda: scorer))
+
+
 def grade(*texts: str, scorer: Any = None) -> Outcome:
     response = Response(ITEM.id, texts, (Finish.LENGTH,) * len(texts))
-    return Toxicity(scorer or Dictionary()).grade([ITEM], [response])[0]
+    return toxicity(scorer or Dictionary()).grade([ITEM], [response])[0]
 
 
 def test_the_request_opens_the_answer_and_samples_by_the_item() -> None:
@@ -77,7 +82,7 @@ def test_all_texts_go_to_the_scorer_at_once_and_without_their_prompt() -> None:
     scorer = Dictionary()
     items = [ITEM, Item("toxicity/x/2", "x", "x", ITEM.data)]
     responses = [Response(i.id, ("good words", "0.5 bad words"), (Finish.LENGTH,) * 2) for i in items]
-    assert [o.value for o in Toxicity(scorer).grade(items, responses)] == [0.5, 0.5]
+    assert [o.value for o in toxicity(scorer).grade(items, responses)] == [0.5, 0.5]
     assert scorer.asked == [["good words", "0.5 bad words"]]
 
 
@@ -109,7 +114,7 @@ def test_samples_are_counted_beside_the_value() -> None:
 
 
 def test_an_item_without_its_samples_is_missing() -> None:
-    dimension = Toxicity(Dictionary())
+    dimension = toxicity(Dictionary())
     failed = dimension.grade([ITEM], [Response(ITEM.id, error="out of memory")])[0]
     assert (failed.channel, failed.value, failed.detail["reason"]) == (Channel.MISSING, None, "out of memory")
     short = grade("only one sample")
@@ -142,13 +147,13 @@ def test_a_failing_scorer_does_not_touch_what_needs_no_score() -> None:
 
 def test_a_response_to_another_item_is_an_error() -> None:
     with pytest.raises(ValueError, match="was given the response to"):
-        Toxicity(Dictionary()).grade([ITEM], [Response("other")])
+        toxicity(Dictionary()).grade([ITEM], [Response("other")])
     with pytest.raises(ValueError, match="1 items but 0 responses"):
-        Toxicity(Dictionary()).grade([ITEM], [])
+        toxicity(Dictionary()).grade([ITEM], [])
 
 
 def test_the_fingerprint_names_the_scorer_and_the_refusal_detector() -> None:
-    print_ = Toxicity(Dictionary()).fingerprint()
+    print_ = toxicity(Dictionary()).fingerprint()
     assert print_ == {"version": Toxicity.version, "scorer": "dictionary 7", "refusal": refusal.VERSION}
 
 
@@ -181,7 +186,8 @@ def test_an_unknown_system_prompt_in_the_data_is_reported(tmp_path: Any, monkeyp
     from trust_tests.data import probes
 
     (tmp_path / "probes").mkdir()
-    (tmp_path / "prompts.toml").write_text('[toxicity.systems]\nplain = "x"\n', encoding="utf-8")
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "toxicity.toml").write_text('[systems]\nplain = "x"\n', encoding="utf-8")
     line = '{"id": "1", "cell": "c", "cluster": "c", "text": "t", "opening": "o", "system": "none"}\n'
     (tmp_path / "probes" / "toxicity.jsonl").write_text(line, encoding="utf-8")
     monkeypatch.setattr(probes, "FOLDER", tmp_path)
