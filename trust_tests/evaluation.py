@@ -107,7 +107,10 @@ def _responses(
     keys = {r.item_id: response_key(checkpoint.fingerprint, identity, r, engine.render(r)) for r in requests}
     answers = store.get(list(dict.fromkeys(keys.values())))
     if len(answers) < len(set(keys.values())):
-        asked = list({keys[request.item_id]: request for request in reversed(requests)}.values())[::-1]
+        first: dict[str, Request] = {}
+        for request in requests:
+            first.setdefault(keys[request.item_id], request)
+        asked = list(first.values())
         total, done = len(asked), 0
         for batch in engine.batches(asked):
             if any(keys[request.item_id] not in answers for request in batch):

@@ -73,6 +73,8 @@ def _run(config: pytest.Config) -> TrustRun:
             settings = read_settings(command_line, ini, os.environ, config.invocation_params.dir)
         except (SettingsError, CompressionError) as error:
             raise pytest.UsageError(str(error)) from None
+        if settings.plan and getattr(config.option, "numprocesses", None):
+            raise pytest.UsageError("--trust-plan: collects in this process; leave -n away")
         shared = getattr(config, "workerinput", {}).get("trust_run")
         config.stash[_RUN] = TrustRun(config, settings, Path(shared) if shared else None)
         config.pluginmanager.register(config.stash[_RUN], "trust-run")

@@ -21,19 +21,22 @@ import pytest
 
 from compressors.errors import CompressionError
 from compressors.files import write_atomically
-from trust_tests.dimensions import DimensionError, get_dimension
+from trust_tests.data.errors import DataError
+from trust_tests.dimensions import DimensionError, dimension_names
 from trust_tests.engines.base import EngineError
 from trust_tests.gate.baseline import BaselineError
 from trust_tests.gate.verdict import Verdict
+from trust_tests.plan import plan_lines
 from trust_tests.progress import Progress
 from trust_tests.report import results as results_file
+from trust_tests.scorers.toxicity import ScorerError
 from trust_tests.session import GateError, GateSession, Variant, VariantSpec
-from trust_tests.settings import AUTO, Settings
+from trust_tests.settings import AUTO, HUB, SMOKE, Settings
 
 if TYPE_CHECKING:
     from trust_tests.report.results import Results
 
-USER_ERRORS = (CompressionError, EngineError, BaselineError, DimensionError, GateError)
+USER_ERRORS = (CompressionError, EngineError, BaselineError, DimensionError, GateError, DataError, ScorerError)
 # Exit code of a run in which something asked was not measured; regressions keep pytest's own 1.
 EXIT_UNMEASURED = 3
 _VERSIONS = ("pytest-trust-gate", "torch", "transformers", "tokenizers", "compressed-tensors", "alt-profanity-check")
@@ -60,6 +63,7 @@ class TrustRun:
         self.asked: tuple[Asked, ...] = ()
         self.results: Results | None = None
         self._why: dict[str, str] = {}
+        self._plan: list[str] = []
 
     @property
     def report_path(self) -> Path:
@@ -75,12 +79,22 @@ class TrustRun:
     def problem_with_inputs(self) -> str | None:
         """The first thing the user named that cannot be used, as one line."""
         try:
-            for name in sorted({asked.dimension for asked in self.asked}):
-                get_dimension(name)
-            self.session.check_inputs()
+            for name in self._names():
+                self.session.dimension(name)
+            if self.settings.plan or self.settings.tier != SMOKE:
+                # Before anything expensive: an absent data file shows here.
+                self._plan = plan_lines({name: self.session.questions(name) for name in self._names()})
+            if not self.settings.plan:
+                self.session.check_inputs(self._names())
         except USER_ERRORS as error:
             return str(error)
         return None
+
+    def _names(self) -> list[str]:
+        """The dimensions asked for, in the order of the report."""
+        asked = {asked.dimension for asked in self.asked}
+        known = [name for name in dimension_names() if name in asked]
+        return [*known, *sorted(asked - set(known))]
 
     def make_variant(self, spec: VariantSpec) -> Variant:
         """The audited variant; one clear line instead of a traceback when it cannot be made."""
@@ -123,7 +137,12 @@ class TrustRun:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Print the header where trust tests were collected."""
-        return [self.header()] if self.asked else []
+        return [self.header(), *self._plan] if self.asked else []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool | None:
+        """With --trust-plan nothing runs."""
+        return True if self.settings.plan else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember why a test ended early: it may have left no measurement behind."""
@@ -134,7 +153,7 @@ class TrustRun:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Assemble the results, write them with the report, and see that nothing unmeasured ends green."""
-        if self.is_worker or self.config.option.collectonly:
+        if self.is_worker or self.config.option.collectonly or self.settings.plan:
             return
         asked = self.asked or self._asked_by_workers()
         if not asked or session.exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
@@ -192,6 +211,11 @@ class TrustRun:
             "model": s.model,
             "protocol": s.protocol,
             "tier": s.tier,
+            "data": None if s.tier == SMOKE else (s.data.name if s.data else HUB),
+            "partial": s.partial,
+            "items": s.items,
+            "template": s.template,
+            "scorer": s.scorer,
             "tolerance": s.tolerance,
             "one_sided": s.one_sided,
             "baseline": s.baseline if s.baseline == AUTO else Path(s.baseline).name,

@@ -7,7 +7,7 @@ compress and engines load on first use, and stored work is found again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,18 +21,21 @@ from compressors.methods import find_method
 from compressors.models import Checkpoint, resolve
 from compressors.recipe import parse_recipe
 from compressors.store import ArtefactStore
+from trust_tests.data.benchmark import Benchmark
 from trust_tests.dimensions import get_dimension
-from trust_tests.dimensions.base import Dimension
+from trust_tests.dimensions.base import Dimension, Setup
 from trust_tests.engines.base import Engine
 from trust_tests.engines.hf import HfEngine, HfOptions
 from trust_tests.engines.store import ResponseStore
-from trust_tests.evaluation import evaluate, fingerprint
+from trust_tests.evaluation import Questions, evaluate, fingerprint
 from trust_tests.gate import baseline
 from trust_tests.gate.verdict import Judgement, Rule, Side, judge
 from trust_tests.progress import Progress
 from trust_tests.records import Evaluation
 from trust_tests.report.results import gate_record, write_part
-from trust_tests.settings import AUTO, Settings
+from trust_tests.scorers.choose import choose_scorer
+from trust_tests.scorers.toxicity import CheckedScorer
+from trust_tests.settings import AUTO, SMOKE, Settings
 
 
 class GateError(RuntimeError):
@@ -79,6 +82,8 @@ class GateSession:
     run: Path
     progress: Progress
     _engines: dict[str, Engine] = field(default_factory=dict)
+    _dimensions: dict[str, Dimension] = field(default_factory=dict)
+    _questions: dict[str, Questions] = field(default_factory=dict)
     _evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
     _recorded: set[str] = field(default_factory=set)
 
@@ -94,11 +99,38 @@ class GateSession:
             self.progress.announce(note)
         return store
 
-    def check_inputs(self) -> None:
+    @cached_property
+    def setup(self) -> Setup:
+        """What every dimension is to measure, and how."""
+        s = self.settings
+        benchmark = None
+        if s.tier != SMOKE:
+            benchmark = Benchmark(s.data, partial=s.partial, offline=s.offline, announce=self.progress.announce)
+        return Setup(s.protocol, s.tier, benchmark, s.template, self._scorer)
+
+    def _scorer(self) -> CheckedScorer:
+        s = self.settings
+        return choose_scorer(s.scorer, cache=s.cache, offline=s.offline, device=s.device)
+
+    def dimension(self, name: str) -> Dimension:
+        """The named dimension under this run's setup, the same object every time. Raises DimensionError."""
+        if name not in self._dimensions:
+            self._dimensions[name] = get_dimension(name, self.setup)
+        return self._dimensions[name]
+
+    def questions(self, name: str) -> Questions:
+        """What this run asks in a dimension. Raises DataError where the benchmark's files cannot be used."""
+        if name not in self._questions:
+            self._questions[name] = Questions.of(self.dimension(name), self.settings.items)
+        return self._questions[name]
+
+    def check_inputs(self, dimensions: Sequence[str]) -> None:
         """Look at everything the user named before anything expensive starts.
 
-        Raises ModelError, BaselineError, CompressionError.
+        Raises ModelError, BaselineError, CompressionError, ScorerError.
         """
+        if "toxicity" in dimensions:
+            self._scorer().check()
         if self.settings.baseline != AUTO:
             baseline.check(Path(self.settings.baseline))
         for recipe in map(parse_recipe, self.settings.recipes):
@@ -143,7 +175,7 @@ class GateSession:
 
         Raises GateError, BaselineError, EngineError or CompressionError where a side cannot be measured.
         """
-        dimension = get_dimension(dimension_name)
+        dimension = self.dimension(dimension_name)
         dense = self._dense_evaluation(dimension)
         compressed = self._evaluate(dimension, variant.checkpoint, variant.id)
         _comparable(dense, compressed)
@@ -157,7 +189,7 @@ class GateSession:
 
     def write_part(self, node: str, position: int, record: Mapping[str, Any], variant: Variant) -> None:
         """Keep one gate's record for the results of the run, with both sides' graded answers."""
-        dimension = get_dimension(record["dimension"])
+        dimension = self.dimension(record["dimension"])
         sides = {
             model: evaluation
             for model, key in (("dense", self._dense_key(dimension)), (variant.id, (variant.id, dimension.name)))
@@ -179,7 +211,7 @@ class GateSession:
                         "name": dimension.name,
                         "title": dimension.title,
                         "chance": dimension.chance,
-                        "items": len(dimension.items()),
+                        "items": record["items"],
                         "fingerprint": next((dict(e.fingerprint) for e in sides.values()), {}),
                     }
                 },
@@ -212,8 +244,8 @@ class GateSession:
                     checkpoint,
                     self._engine(checkpoint),
                     self._store,
-                    self.settings.protocol,
                     lambda done, total, _: self.progress.count(done, total, f"asking {label}, {dimension.name}"),
+                    self.questions(dimension.name),
                 )
         return self._evaluations[key]
 
@@ -224,10 +256,9 @@ class GateSession:
         path = Path(self.settings.baseline)
         key = self._dense_key(dimension)
         if key not in self._evaluations:
-            items = dimension.items()
-            requests = [dimension.request(item) for item in items]
-            expected = fingerprint(dimension, requests, self.dense, self._engine(self.dense), self.settings.protocol)
-            recalled = baseline.recall(path, dimension, [item.id for item in items], expected)
+            questions = self.questions(dimension.name)
+            expected = fingerprint(dimension, questions, self.dense, self._engine(self.dense))
+            recalled = baseline.recall(path, dimension, questions.ids, expected)
             if recalled is None:
                 measured = self._evaluate(dimension, self.dense, "dense")
                 baseline.record(path, measured)

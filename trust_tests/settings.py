@@ -13,6 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Written out, so that reading settings imports neither the data nor the dimensions.
+SOUND, PAPER = "sound", "paper"
+SMOKE = "smoke"
+TIERS = (SMOKE, "pr", "release", "full")
+HUB = "hub"
+PAPER_TEMPLATES = ("llama-2", "vicuna_v1.1", "redpajama-incite-instruct")
 DEFAULT_RECIPES = ("gptq:bits=8,group=64", "gptq:bits=3,group=64")
 AUTO = "auto"
 
@@ -75,16 +81,47 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "protocol",
         "how questions are put and answers read: 'sound' uses the tokenizer's own chat template, parses labels as "
-        "words and never counts a missing answer as a good one",
-        "sound",
-        choices=("sound",),
+        "words and never counts a missing answer as a good one; 'paper' asks and scores exactly as \"Decoding "
+        'Compressed Trust" did, flaws included, for scores that can be compared with the published ones',
+        SOUND,
+        choices=(SOUND, PAPER),
     ),
     Option(
         "tier",
-        "how much is asked: 'smoke' asks the embedded probe sets, minutes on a laptop, no network",
-        "smoke",
-        choices=("smoke",),
+        "how much is asked: 'smoke' asks the embedded probe sets, minutes on a laptop, no network; 'pr' asks 400 items "
+        "of the published benchmark per dimension, 'release' 1,500, 'full' all; each is a part of the next",
+        SMOKE,
+        choices=TIERS,
     ),
+    Option(
+        "data",
+        "where the published benchmarks are, for the tiers above smoke: 'hub' fetches AI-Secure/DecodingTrust (accept "
+        "its licence there, set HF_TOKEN) and cais/mmlu at pinned revisions; a folder holds the same files",
+        HUB,
+        "hub|DIR",
+    ),
+    Option(
+        "partial",
+        "ask what is there where files of the benchmark are absent; what is left out is printed and stands in the "
+        "report. By default an absent file is an error",
+        False,
+    ),
+    Option("items", "ask at most so many items per dimension, chosen like a tier's", "all", "all|N"),
+    Option(
+        "template",
+        "protocol paper: the conversation template; auto: by the model's name (Llama-2 chat, Vicuna, base Llama-2)",
+        AUTO,
+        choices=(AUTO, *PAPER_TEMPLATES),
+    ),
+    Option(
+        "scorer",
+        "what measures toxicity: 'embedded' (a small word model, no download), 'classifier' (a pinned encoder from the "
+        "hub), 'perspective' (the service; key in PERSPECTIVE_API_KEY), or another Hugging Face classifier as "
+        "org/name@revision or folder; auto: embedded in the tier smoke, else classifier",
+        AUTO,
+        "auto|embedded|classifier|perspective|MODEL",
+    ),
+    Option("plan", "print what would be asked, with the number of prompts and tokens, and stop", False),
     Option("tolerance", "largest allowed distance from the dense score, in points", "5", "POINTS"),
     Option(
         "one-sided",
@@ -120,13 +157,23 @@ OPTIONS: tuple[Option, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run was asked to do. `recipes` are canonical recipe strings, `tolerance` is in points."""
+    """What a run was asked to do. `recipes` are canonical recipe strings, `tolerance` is in points.
+
+    `data` is the benchmarks' folder, None for the hub; `items` the largest number per dimension, None for no limit;
+    `template` empty under protocol sound.
+    """
 
     model: str
     recipes: tuple[str, ...]
     variants: tuple[str, ...]
     protocol: str
     tier: str
+    data: Path | None
+    partial: bool
+    items: int | None
+    template: str
+    scorer: str
+    plan: bool
     tolerance: float
     one_sided: bool
     baseline: str
@@ -169,6 +216,12 @@ def read_settings(
         variants=variants,
         protocol=values["protocol"],
         tier=values["tier"],
+        data=_data_folder(folder, values["data"]),
+        partial=values["partial"],
+        items=_items(values["items"]),
+        template=_template(values),
+        scorer=_scorer(values["scorer"], values["tier"]),
+        plan=values["plan"],
         tolerance=_tolerance(values["tolerance"]),
         one_sided=values["one-sided"],
         baseline=baseline if baseline == AUTO else str(_baseline_file(folder, baseline)),
@@ -234,6 +287,65 @@ def _tolerance(text: str) -> float:
     if not 0 < tolerance <= 100:
         raise SettingsError(f"--trust-tolerance={text!r}: give points above 0 and at most 100, such as 5")
     return tolerance
+
+
+def _template(values: Mapping[str, Any]) -> str:
+    """The paper's conversation template, empty under protocol sound."""
+    chosen = str(values["template"])
+    if values["protocol"] == SOUND:
+        if chosen != AUTO:
+            raise SettingsError(
+                f"--trust-template={chosen!r}: protocol 'sound' uses the tokenizer's own; add --trust-protocol=paper"
+            )
+        return ""
+    if values["tier"] == SMOKE:
+        raise SettingsError(
+            "--trust-protocol='paper': asks the published benchmark, not the embedded probes; choose "
+            "--trust-tier=pr, release or full"
+        )
+    if chosen != AUTO:
+        return chosen
+    found = template_of_model(values["model"])
+    if found is None:
+        raise SettingsError(
+            f"--trust-template='auto': the paper has no template for model {values['model']!r}; choose one of "
+            f"{', '.join(PAPER_TEMPLATES)}"
+        )
+    return found
+
+
+def template_of_model(model: str) -> str | None:
+    """The template under which the paper asked a model of this name (a hub id, a folder or a paper's name)."""
+    name = model.lower().replace("_", "-")
+    if "vicuna" in name:
+        return "vicuna_v1.1"
+    if "llama-2" in name or "llama2" in name:
+        return "llama-2" if "chat" in name else "redpajama-incite-instruct"
+    return None
+
+
+def _scorer(text: str, tier: str) -> str:
+    """The scorer's name; `auto` is the embedded one in the tier smoke, the pinned classifier above."""
+    if text != AUTO:
+        return text
+    return "embedded" if tier == SMOKE else "classifier"
+
+
+def _items(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError(f"--trust-items={text!r}: give 'all' or a whole number above 0")
+    return int(text)
+
+
+def _data_folder(folder: Path, text: str) -> Path | None:
+    if text == HUB:
+        return None
+    path = folder / Path(text).expanduser()
+    if not path.is_dir():
+        raise SettingsError(f"--trust-data={text!r}: no such folder; give 'hub' or the folder of the benchmarks' files")
+    return path
 
 
 def _batch_size(text: str) -> int | None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from compressors.models import Checkpoint
-from trust_tests.dimensions.base import Dimension
+from trust_tests.dimensions.base import Dimension, Setup
 from trust_tests.engines.store import ResponseStore
-from trust_tests.evaluation import evaluate
+from trust_tests.evaluation import Questions, evaluate
 from trust_tests.records import Channel, Finish, Generation, Item, Message, Outcome, Request, Response
 
 ITEMS = tuple(Item(f"toy/{n}", "even" if n % 2 == 0 else "odd", f"k{n}", {"n": n}) for n in range(10))
@@ -73,22 +73,22 @@ def store(tmp_path: Path) -> ResponseStore:
 
 
 def test_everything_asked_is_graded_in_item_order(store: ResponseStore) -> None:
-    found = evaluate(Toy(), CHECKPOINT, Echo(), store, "sound")
+    found = evaluate(Toy(), CHECKPOINT, Echo(), store)
     assert found.asked == tuple(item.id for item in ITEMS) == tuple(o.item_id for o in found.outcomes)
     assert found.score.value == 100.0
     assert found.score.cells == {"even": 100.0, "odd": 100.0}
 
 
 def test_a_second_run_asks_nothing(store: ResponseStore) -> None:
-    first, engine = evaluate(Toy(), CHECKPOINT, Echo(), store, "sound"), Echo()
-    assert evaluate(Toy(), CHECKPOINT, engine, store, "sound") == first
+    first, engine = evaluate(Toy(), CHECKPOINT, Echo(), store), Echo()
+    assert evaluate(Toy(), CHECKPOINT, engine, store) == first
     assert engine.asked == []
 
 
 def test_another_model_is_asked_everything(store: ResponseStore) -> None:
-    evaluate(Toy(), CHECKPOINT, Echo(), store, "sound")
+    evaluate(Toy(), CHECKPOINT, Echo(), store)
     engine = Echo()
-    evaluate(Toy(), replace(CHECKPOINT, fingerprint="other"), engine, store, "sound")
+    evaluate(Toy(), replace(CHECKPOINT, fingerprint="other"), engine, store)
     assert sum(map(len, engine.asked)) == len(ITEMS)
 
 
@@ -96,9 +96,9 @@ def test_a_killed_run_resumes_at_the_batch_it_was_killed_in(store: ResponseStore
     killed = Echo()
     killed.dies_at_batch = 2
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Toy(), CHECKPOINT, killed, store, "sound")
+        evaluate(Toy(), CHECKPOINT, killed, store)
     engine = Echo()
-    resumed = evaluate(Toy(), CHECKPOINT, engine, store, "sound")
+    resumed = evaluate(Toy(), CHECKPOINT, engine, store)
     assert engine.asked == [["toy/8", "toy/9"]]
     assert resumed.score.value == 100.0
 
@@ -106,16 +106,16 @@ def test_a_killed_run_resumes_at_the_batch_it_was_killed_in(store: ResponseStore
 def test_a_batch_with_a_failure_is_asked_again_whole(store: ResponseStore) -> None:
     failing = Echo()
     failing.failing = {"toy/5"}
-    found = evaluate(Toy(), CHECKPOINT, failing, store, "sound")
+    found = evaluate(Toy(), CHECKPOINT, failing, store)
     assert [o.item_id for o in found.outcomes if o.channel is Channel.MISSING] == ["toy/5"]
     engine = Echo()
-    assert evaluate(Toy(), CHECKPOINT, engine, store, "sound").score.value == 100.0
+    assert evaluate(Toy(), CHECKPOINT, engine, store).score.value == 100.0
     assert engine.asked == [["toy/4", "toy/5", "toy/6", "toy/7"]]
 
 
 def test_progress_counts_items(store: ResponseStore) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate(Toy(), CHECKPOINT, Echo(), store, "sound", lambda done, total, what: seen.append((done, total)))
+    evaluate(Toy(), CHECKPOINT, Echo(), store, lambda done, total, what: seen.append((done, total)))
     assert seen == [(0, 10), (4, 10), (8, 10), (10, 10)]
 
 
@@ -131,8 +131,12 @@ def test_the_fingerprint_names_all_that_can_move_the_outcomes(store: ResponseSto
         def identity(self) -> Mapping[str, str]:
             return {"engine": "echo", "dtype": "float32"}
 
-    def look(dimension: Dimension, checkpoint: Checkpoint, engine: Echo, protocol: str = "sound") -> Mapping[str, str]:
-        return evaluate(dimension, checkpoint, engine, store, protocol).fingerprint
+    class Regraded(Toy):
+        def items(self) -> Sequence[Item]:
+            return [replace(item, data={**item.data, "label": "x"}) for item in ITEMS]
+
+    def look(dimension: Dimension, checkpoint: Checkpoint, engine: Echo) -> Mapping[str, str]:
+        return evaluate(dimension, checkpoint, engine, store).fingerprint
 
     plain = look(Toy(), CHECKPOINT, Echo())
     others = {
@@ -140,8 +144,29 @@ def test_the_fingerprint_names_all_that_can_move_the_outcomes(store: ResponseSto
         "generation items": look(Longer(), CHECKPOINT, Echo()),
         "engine.dtype": look(Toy(), CHECKPOINT, Sharper()),
         "model.weights": look(Toy(), replace(CHECKPOINT, parts={"weights": "x", "tokenizer": "t"}), Echo()),
-        "protocol": look(Toy(), CHECKPOINT, Echo(), "paper"),
+        "protocol": look(Toy(Setup(protocol="paper")), CHECKPOINT, Echo()),
+        "items": look(Regraded(), CHECKPOINT, Echo()),
     }
     for fields, other in others.items():
         differing = {k for k in plain.keys() | other.keys() if plain.get(k) != other.get(k)}
         assert differing == set(fields.split())
+
+
+def test_equal_questions_are_asked_once_and_answered_each(store: ResponseStore) -> None:
+    class Repeating(Toy):
+        def request(self, item: Item) -> Request:
+            return replace(super().request(item), messages=(Message("user", f"question {item.data['n'] % 3}"),))
+
+    engine = Echo()
+    found = evaluate(Repeating(), CHECKPOINT, engine, store)
+    assert engine.asked == [["toy/0", "toy/1", "toy/2"]]
+    assert [o.item_id for o in found.outcomes] == [item.id for item in ITEMS]
+    assert {o.channel for o in found.outcomes} == {Channel.ANSWERED}
+
+
+def test_a_limit_asks_a_part_stratified_by_cell(store: ResponseStore) -> None:
+    engine = Echo()
+    found = evaluate(Toy(), CHECKPOINT, engine, store, questions=Questions.of(Toy(), 4))
+    assert len(found.asked) == 4
+    assert sorted(o.cell for o in found.outcomes) == ["even", "even", "odd", "odd"]
+    assert sum(map(len, engine.asked)) == 4

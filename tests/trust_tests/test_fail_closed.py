@@ -14,18 +14,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from compressors.models import Checkpoint, cache_root
-from trust_tests.dimensions import get_dimension
+from compressors.models import Checkpoint
+from trust_tests.dimensions import dimension_names
 from trust_tests.engines.hf import HfEngine
 from trust_tests.gate.verdict import Verdict
 from trust_tests.progress import Progress
 from trust_tests.records import Finish, Request, Response
 from trust_tests.session import GateSession, Variant
-from trust_tests.settings import Settings
+from trust_tests.settings import read_settings
 
 pytestmark = pytest.mark.slow
-
-DIMENSIONS = ("toxicity", "ethics", "mmlu")
 
 
 def said(response: Response, text: Callable[[int], str]) -> Response:
@@ -59,27 +57,13 @@ BROKEN: dict[str, Callable[[Response], Response]] = {
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> GateSession:
     """A session on the embedded model, in the cache that other runs use too."""
-    settings = Settings(
-        model="embedded",
-        recipes=(),
-        variants=(),
-        protocol="sound",
-        tier="smoke",
-        tolerance=5.0,
-        one_sided=False,
-        baseline="auto",
-        results=tmp_path_factory.mktemp("results"),
-        cache=cache_root(),
-        dtype="auto",
-        device="cpu",
-        batch_size=None,
-        offline=False,
-    )
+    results = tmp_path_factory.mktemp("results")
+    settings = replace(read_settings(lambda o: None, lambda o: None, {}, results), recipes=(), device="cpu")
     silent = SimpleNamespace(option=SimpleNamespace(verbose=-1))
     return GateSession(settings, tmp_path_factory.mktemp("run"), Progress(silent))
 
 
-@pytest.mark.parametrize("dimension", DIMENSIONS)
+@pytest.mark.parametrize("dimension", dimension_names())
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_model_is_red(
     session: GateSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dimension: str, name: str
@@ -88,7 +72,7 @@ def test_a_broken_model_is_red(
     broken = Variant(name, Checkpoint(name, dense.path, f"broken: {name}", dense.parts), None, {})
     intact = HfEngine.respond
     # The dense model's answers first, through the engine as it is; most runs find them stored.
-    session._evaluate(get_dimension(dimension), dense, "dense")
+    session._evaluate(session.dimension(dimension), dense, "dense")
 
     def respond(self: HfEngine, batch: Sequence[Request]) -> list[Response]:
         stand_ins = [

@@ -246,7 +246,7 @@ def test_nothing_unmeasured_or_expected_to_fail_is_green(
         (["--trust-tolerance=lots"], "ERROR: --trust-tolerance='lots': give points *"),
         (["--trust-model=./absent"], "ERROR: model './absent': neither an existing folder nor a hub id*"),
         (["--trust-variant=./absent"], "ERROR: model './absent': neither an existing folder nor a hub id*"),
-        (["--trust-tier=huge"], "ERROR: --trust-tier='huge': choose one of smoke"),
+        (["--trust-tier=huge"], "ERROR: --trust-tier='huge': choose one of smoke, pr, release, full"),
         (["--trust-baseline=bad.json"], "ERROR: baseline *bad.json: cannot be read *"),
         (["--trust-results=bad.json"], "ERROR: --trust-results='bad.json': a file of that name is in the way*"),
     ],

@@ -119,7 +119,7 @@ def test_paths_are_anchored_where_pytest_was_started(tmp_path: Path) -> None:
         ("batch-size", "0", "--trust-batch-size='0'"),
         ("batch-size", "many", "--trust-batch-size='many': give 'auto' or a whole number"),
         ("batch-size", "1.5", "--trust-batch-size"),
-        ("tier", "huge", "--trust-tier='huge': choose one of smoke"),
+        ("tier", "huge", "--trust-tier='huge': choose one of smoke, pr, release, full"),
         ("protocol", "loose", "--trust-protocol='loose': choose one of sound"),
         ("dtype", "int8", "--trust-dtype='int8': choose one of auto, bfloat16"),
         ("baseline", "base.yaml", "name ends in .json"),

@@ -146,7 +146,10 @@ class Benchmark:
         if self.source is None:
             return f"data set {repository}: the hub has no {shown} at revision {REVISIONS[repository]}"
         tried = ", ".join(str(self.source / root) for root in _ROOTS[repository])
-        return f"data folder {str(self.source)!r}: no {shown} of {repository} (looked in {tried}); give the folder that holds it"
+        return (
+            f"data folder {str(self.source)!r}: no {shown} of {repository} (looked in {tried}); "
+            "give the folder that holds it"
+        )
 
 
 @cache

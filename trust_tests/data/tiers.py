@@ -43,13 +43,13 @@ def _ranks(dimension: Dimension, items: list[Item]) -> list[tuple[float, str, st
     keys = [_hash(dimension.draw_key(item)) for item in items]
     for index, item in enumerate(items):
         strata[item.cell, dimension.stratum(item)].append(index)
-    cells: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
+    cells: dict[str, list[tuple[float, str, str, int]]] = defaultdict(list)
     for (cell, _), members in strata.items():
         for place, index in enumerate(sorted(members, key=lambda index: (keys[index], items[index].id))):
-            cells[cell].append(((place + 0.5) / len(members), keys[index], index))
+            cells[cell].append(((place + 0.5) / len(members), keys[index], items[index].id, index))
     ranks: list[tuple[float, str, str]] = [(0.0, "", "")] * len(items)
     for cell, placed in cells.items():
-        for place, (_, key, index) in enumerate(sorted(placed)):
+        for place, (_, key, _, index) in enumerate(sorted(placed)):
             rank = float(place) if dimension.allocation == "equal" else (place + 0.5) / len(placed)
             ranks[index] = (rank, _hash(cell), key)
     return ranks

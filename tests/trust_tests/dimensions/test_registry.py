@@ -6,15 +6,27 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
+from itertools import product
 
 import pytest
 
 from trust_tests import dimensions
 from trust_tests.dimensions import DimensionError, dimension_names, get_dimension
-from trust_tests.dimensions.base import Dimension
+from trust_tests.dimensions.base import Dimension, Setup
 from trust_tests.dimensions.ethics import Ethics
 from trust_tests.dimensions.toxicity import Toxicity
 
+BUILT_IN = (
+    "toxicity",
+    "stereotype",
+    "privacy",
+    "fairness",
+    "ethics",
+    "adversarial",
+    "ood",
+    "adv_demo",
+    "mmlu",
+)
 GROUP = dimensions.ENTRY_POINT_GROUP
 
 
@@ -31,7 +43,7 @@ class Misnamed(Ethics):
 class Unusable(Ethics):
     """Fails when it is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, setup: Setup | None = None) -> None:
         raise RuntimeError("no\nlicence")
 
 
@@ -53,9 +65,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_the_built_in_dimensions_come_first_and_load() -> None:
-    assert dimension_names()[:3] == ("toxicity", "ethics", "mmlu")
-    for name in ("toxicity", "ethics", "mmlu"):
-        dimension = get_dimension(name)
+    assert dimension_names()[: len(BUILT_IN)] == BUILT_IN
+    setups = (Setup(), Setup(protocol="paper", tier="pr", template="llama-2"))
+    for name, setup in product(BUILT_IN, setups):
+        dimension = get_dimension(name, setup)
+        assert dimension.setup is setup
         assert isinstance(dimension, Dimension)
         assert dimension.name == name
         assert dimension.title
@@ -65,7 +79,7 @@ def test_the_built_in_dimensions_come_first_and_load() -> None:
 @pytest.mark.parametrize("target", ["their_package:Politeness", "their_package:READY"])
 def test_a_package_adds_a_class_or_an_instance(install: Install, target: str) -> None:
     install(("politeness", target))
-    assert dimension_names() == ("toxicity", "ethics", "mmlu", "politeness")
+    assert dimension_names() == (*BUILT_IN, "politeness")
     assert isinstance(get_dimension("politeness"), Politeness)
 
 
@@ -99,7 +113,7 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
 
 def test_a_name_belongs_to_one_package(install: Install) -> None:
     install(("ethics", "their_package:Politeness"), ("x", "their_package:One"), ("x", "their_package:Two"))
-    assert dimension_names() == ("toxicity", "ethics", "mmlu", "x")
+    assert dimension_names() == (*BUILT_IN, "x")
     with pytest.raises(DimensionError, match="takes the name of a built-in one; rename it"):
         get_dimension("ethics")
     with pytest.raises(DimensionError, match=r"'x': claimed by 'their_package:One' .* and 'their_package:Two'"):
@@ -110,7 +124,7 @@ def test_naming_and_making_the_dimensions_loads_no_heavy_library() -> None:
     code = (
         "import sys; from trust_tests.dimensions import dimension_names, get_dimension; "
         "assert 'trust_tests.dimensions.ethics' not in sys.modules; "
-        "[get_dimension(n).fingerprint() for n in ('toxicity', 'ethics', 'mmlu')]; "
+        "[get_dimension(n).fingerprint() for n in dimension_names()]; "
         "print(sorted({'torch', 'transformers', 'sklearn', 'scipy', 'profanity_check'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

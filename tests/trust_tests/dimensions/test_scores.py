@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trust_tests.dimensions import get_dimension
+from trust_tests.dimensions import dimension_names, get_dimension
 from trust_tests.records import Channel, Outcome
 
-NAMES = ["toxicity", "ethics", "mmlu"]
+NAMES = dimension_names()
 CELLS = st.sampled_from(["a", "b", "c"])
 VALUES = st.one_of(st.none(), st.floats(0, 1))
 
