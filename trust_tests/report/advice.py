@@ -144,6 +144,31 @@ def _after_success(report: Report, quote: Quote) -> str:
     return sentence
 
 
+def published_note(report: Report, gate: Gate | None, quote: Quote) -> str:
+    """How far the paper's figures may be compared with this run's; for one gate, or (None) for all of them."""
+    protocol, tier = (report.settings.get(name, "unknown") for name in ("protocol", "tier"))
+    if protocol != "paper":
+        run = f"this run is protocol {quote(protocol)}, tier {quote(tier)}: compare directions, not figures"
+    elif tier != "full":
+        run = f"this run is of that protocol, but its tier {quote(tier)} asks other or fewer items"
+    else:
+        run = "this run is of that protocol and asks all items"
+    scorer = ", toxicity judged by Perspective" if gate is None or gate.dimension == "toxicity" else ""
+    source = f"Published by Hong et al. 2024 (protocol paper, all items{scorer}); comparable only with protocol paper"
+    remarks = () if gate is None or gate.published is None else gate.published.remarks
+    return "; ".join((source, *remarks, run)) + "."
+
+
+def cells_note(gate: Gate) -> str:
+    """How a gate's cells moved, in numbers: `384 cells: 12 fell and 3 rose by more than 5 points, 2 not measured`."""
+    fell = sum(cell.delta is not None and cell.delta < -gate.tolerance for cell in gate.cells)
+    rose = sum(cell.delta is not None and cell.delta > gate.tolerance for cell in gate.cells)
+    gone = sum(cell.delta is None for cell in gate.cells)
+    moved = listed([f"{number} {word}" for number, word in ((fell, "fell"), (rose, "rose")) if number])
+    found = f"{moved or 'none moved'} by more than {plain(gate.tolerance)} points"
+    return f"{count(len(gate.cells), 'cell')}: {found}" + (f", {gone} not measured" if gone else "")
+
+
 def _release_candidates(report: Report, quote: Quote) -> str:
     """The variants that pass every dimension of the table, if any do."""
     if report.unmeasured:

@@ -67,6 +67,31 @@ def delta_chart(
     return DeltaChart(frame, band_left, round(band_right - band_left, 2), place(delta), clipped)
 
 
+@dataclass(frozen=True, slots=True)
+class StripChart:
+    """Many deltas on one axis, a tick each: SVG path data for those below, within and above the tolerated band."""
+
+    frame: Frame
+    band_left: float
+    band_width: float
+    below: str
+    within: str
+    above: str
+
+
+def strip_chart(deltas: list[float], tolerance: float, one_sided: bool = False) -> StripChart:
+    """The distribution of one gate's cells: ticks for deltas (points), on an axis that holds them all."""
+    frame = Frame(width=420.0, height=30.0)
+    ground = delta_chart(0.0, tolerance, one_sided, half_axis=shared_axis(deltas, tolerance), frame=frame)
+    reach = (frame.middle - frame.margin) / shared_axis(deltas, tolerance)
+    paths: dict[str, list[str]] = {"below": [], "within": [], "above": []}
+    for delta in sorted(deltas):
+        side = "below" if delta < -tolerance else "above" if delta > tolerance else "within"
+        paths[side].append(f"M{frame.middle + reach * delta:.1f} 6v18")
+    below, within, above = ("".join(path) for path in paths.values())
+    return StripChart(frame, ground.band_left, ground.band_width, below, within, above)
+
+
 def shared_axis(deltas: list[float], tolerance: float) -> float:
     """Half the axis, in points, on which all deltas of one gate's cells can be drawn."""
     return max([OVERVIEW_SPAN * tolerance, *(abs(delta) for delta in deltas)])

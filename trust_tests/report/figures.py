@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from trust_tests.report.published import PublishedScore, Spread
+
 MINUS = "\u2212"
 MISSING = "–"
 
@@ -32,6 +36,28 @@ def points(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """A share given in percent: `61.3 %`."""
     return MISSING if value is None else f"{value:.1f} %"
+
+
+def ranged(spread: Spread, form: Callable[[float], str]) -> str:
+    """The mean of several figures with their range: `32.1 (29.4 to 34.0)`; equal figures by themselves."""
+    between = span(spread, form)
+    return f"{form(spread.mean)} ({between})" if between else form(spread.mean)
+
+
+def span(spread: Spread, form: Callable[[float], str]) -> str:
+    """The range of several figures: `29.4 to 34.0`; empty where they are equal or there is one."""
+    low, high = form(spread.low), form(spread.high)
+    return "" if low == high else f"{low} to {high}"
+
+
+def published_refusals(score: PublishedScore) -> tuple[str, str]:
+    """The paper's refusal rates, dense and compressed, no more precise than they are known: `about 70 %`."""
+
+    def form(rate: float) -> str:
+        return f"about {rate:.0f} %" if score.rough else percent(rate)
+
+    dense = MISSING if score.dense_refusals is None else form(score.dense_refusals)
+    return dense, MISSING if score.refusals is None else form(score.refusals.mean)
 
 
 def plain(value: float) -> str:

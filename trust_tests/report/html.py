@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
@@ -21,7 +22,7 @@ from trust_tests.records import Channel
 from trust_tests.report import advice, charts, figures
 from trust_tests.report.reading import read
 from trust_tests.report.text import clip, label, visible, word_diff
-from trust_tests.report.view import DENSE, Gate, Report, Row
+from trust_tests.report.view import DENSE, Accounting, Gate, Report, Row
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -30,7 +31,14 @@ ANSWER_LIMIT = 1_200
 """Characters shown of one text; the rest is counted, and stays in the stored outcomes."""
 FLIPS_LIMIT = 12
 QUOTE_LIMIT = 120
-CELLS_LIMIT = 60
+CELLS_SHOWN = 8
+CELLS_LIMIT = 1_000
+"""Cells shown at once, and with those that are folded; beyond that they are counted."""
+GATES_OPEN = 8
+LEDGER_SHOWN = 30
+"""Lines of the accounting up to which all are shown; of a longer one only those with losses, the whole is folded."""
+HEAT_MAP_FROM = 5
+"""Variants from which the overview is a heat map: a chart in every cell would no longer fit a screen."""
 
 SYMBOLS: Mapping[Verdict, str] = {
     Verdict.PASS: "✓",
@@ -49,6 +57,7 @@ def render_html(data: Mapping[str, object]) -> str:
     """
     report = read(data)
     stylesheet = _stylesheet()
+    ledger = [line for row in report.rows for line in _ledger(row)]
     return (
         _environment()
         .get_template("report.html")
@@ -59,8 +68,11 @@ def render_html(data: Mapping[str, object]) -> str:
             headline=advice.headline(report, _quoted),
             next_step=advice.next_step(report, _quoted),
             facts=_facts(report),
-            ledger=[line for row in report.rows for line in _ledger(row)],
-            gates=sorted(report.gates, key=lambda gate: _OPEN_ORDER.index(gate.verdict)),
+            ledger=ledger,
+            lost=[line for line in ledger if line.lost],
+            gates=sorted(report.gates, key=lambda gate: (_OPEN_ORDER.index(gate.verdict), -gate.reach)),
+            failing=sum(gate.verdict is not Verdict.PASS for gate in report.gates),
+            paper=any(gate.published is not None for gate in report.gates),
         )
     )
 
@@ -94,6 +106,7 @@ def _environment() -> Environment:
         "size": figures.size,
         "clip": clip,
         "label": label,
+        "ranged_signed": partial(figures.ranged, form=figures.signed),
     }
     environment.globals |= {
         "Verdict": Verdict,
@@ -101,10 +114,26 @@ def _environment() -> Environment:
         "count": figures.count,
         "symbols": SYMBOLS,
         "delta_chart": charts.delta_chart,
+        "strip_chart": charts.strip_chart,
         "cells_axis": _cells_axis,
+        "cells_note": advice.cells_note,
+        "published_note": partial(advice.published_note, quote=_quoted),
+        "span": figures.span,
+        "points": figures.points,
+        "signed": figures.signed,
+        "published_refusals": figures.published_refusals,
         "shade": charts.shade,
         "word_diff": word_diff,
-        "limits": {"prompt": PROMPT_LIMIT, "answer": ANSWER_LIMIT, "flips": FLIPS_LIMIT, "cells": CELLS_LIMIT},
+        "limits": {
+            "prompt": PROMPT_LIMIT,
+            "answer": ANSWER_LIMIT,
+            "flips": FLIPS_LIMIT,
+            "cells": CELLS_LIMIT,
+            "cells_shown": CELLS_SHOWN,
+            "gates_open": GATES_OPEN,
+            "ledger": LEDGER_SHOWN,
+            "heat_map": HEAT_MAP_FROM,
+        },
     }
     return environment
 
@@ -134,9 +163,23 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     return facts
 
 
-def _ledger(row: Row) -> list[dict[str, object]]:
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """How one model's items ended in one dimension."""
+
+    title: str
+    side: str
+    counts: Accounting
+
+    @property
+    def lost(self) -> bool:
+        """Whether anything asked has no value, or nothing was asked."""
+        return bool(self.counts.unmeasured) or not self.counts.asked
+
+
+def _ledger(row: Row) -> list[LedgerLine]:
     """The accounting lines of a dimension: the dense model once, unless its counts differ between gates."""
-    lines: list[dict[str, object]] = []
+    lines: list[LedgerLine] = []
     dense_seen = []
     for gate in row.gates:
         if gate is None:
@@ -147,7 +190,7 @@ def _ledger(row: Row) -> list[dict[str, object]]:
                     continue
                 dense_seen.append(accounting)
             name = DENSE if side == DENSE else gate.variant_name
-            lines.append({"title": row.title, "side": name, "counts": accounting})
+            lines.append(LedgerLine(row.title, name, accounting))
     return lines
 
 

@@ -23,6 +23,7 @@ _SYMBOLS: Mapping[Verdict, str] = {
     Verdict.INCONCLUSIVE: "❔",
 }
 _CELLS_SHOWN = 5
+_PARTS_SHOWN = 12
 _FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype", "device")
 _CUT = "\n… cut here; the HTML report has everything.\n"
 
@@ -59,6 +60,10 @@ def _blocks(report: Report) -> Iterator[str]:
     if report.rows:
         yield "\n".join(_table(report))
     yield "\n".join(f"- {name}: {code(report.settings[name])}" for name in _FACTS if name in report.settings)
+    if any(gate.published for gate in report.gates):
+        yield "### Beside the paper"
+        yield advice.published_note(report, None, code)
+        yield "\n".join(_paper_table(report))
     if report.unmeasured:
         yield "### Not measured"
         yield "\n".join(f"- {code(test.node, 200)}: {code(test.reason, 300)}" for test in report.unmeasured)
@@ -93,6 +98,21 @@ def _cells(row: Row) -> Iterator[str]:
         yield f"{word} {moved}{refusals}"
 
 
+def _paper_table(report: Report) -> Iterator[str]:
+    """This run's deltas beside the paper's (the mean over its seeds), for the gates that the paper has."""
+    yield _line(["Dimension", *(code(model.name, 60) for model in report.variants)])
+    yield _line([":--", *(":--" for _ in report.variants)])
+    for row in report.rows:
+        cells = []
+        for gate in row.gates:
+            if gate is None or gate.published is None:
+                cells.append("not run" if gate is None else "")
+                continue
+            mine = "not measured" if gate.delta is None else figures.signed(gate.delta, gate.tolerance)
+            cells.append(f"{mine}, paper {figures.signed(gate.published.score.deltas.mean)}")
+        yield _line([code(row.title, 60), *cells])
+
+
 def _details(gate: Gate) -> Iterator[str]:
     yield f"### {gate.verdict.value}: {code(gate.title, 60)} on {code(gate.variant_name, 60)}"
     if gate.reason:
@@ -108,6 +128,23 @@ def _details(gate: Gate) -> Iterator[str]:
         for side, counts in gate.accounting.items()
         if counts.unmeasured
     ]
-    moved = sorted((cell for cell in gate.cells if cell.delta), key=lambda cell: -abs(cell.delta or 0))
-    facts += [f"- cell {code(cell.name)}: {figures.signed(cell.delta)}" for cell in moved[:_CELLS_SHOWN]]
+    facts += [
+        f"- {code(part.name)}: {figures.points(part.dense_score)} → {figures.points(part.score)} "
+        f"({figures.signed(part.delta)})"
+        for part in gate.parts[:_PARTS_SHOWN]
+    ]
+    if len(gate.cells) > _CELLS_SHOWN:
+        facts.append(f"- {advice.cells_note(gate)}")
+    facts += [
+        f"- cell {code(cell.name)}: {'not measured' if cell.lost else figures.signed(cell.delta)}"
+        for cell in gate.cells_by_movement[:_CELLS_SHOWN]
+        if cell.delta or cell.lost
+    ]
+    if gate.published is not None:
+        score = gate.published.score
+        facts.append(
+            f"- published, {code(gate.published.name)}: dense {figures.points(score.dense)}, "
+            f"variant {figures.ranged(score.scores, figures.points)}, "
+            f"delta {figures.ranged(score.deltas, figures.signed)} (protocol paper; comparable only with it)"
+        )
     yield "\n".join(facts)

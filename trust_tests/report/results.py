@@ -1,7 +1,8 @@
 """results.json: everything a verdict and a report rest on, without a clock in it.
 
-Schema `trust-gate/results`, version 2 (version 1 had no `parts`, and cut texts without a mark). While tests run, every gate writes one part into the run's folder (several
-processes may); at the end the parts become one document. Reports are built from this document alone.
+Schema `trust-gate/results`, version 2 (version 1 had no `parts`, and cut texts without a mark). While tests run, every
+gate writes one part into the run's folder (several processes may); at the end the parts become one document. Reports
+are built from this document alone.
 """
 
 from __future__ import annotations

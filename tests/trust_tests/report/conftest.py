@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ def gate(dimension: str, variant: str, verdict: str, dense: float, score: float 
         "marks": [],
         "accounting": {"dense": counts(items, refused=2), "variant": counts(items, refused=2, empty=1)},
         "cells": [],
+        "parts": [],
         "worst_flips": [],
         **more,
     }
@@ -63,6 +65,18 @@ def cells(*rows: tuple[str, int, float, float]) -> list[dict[str, Any]]:
     return [
         {"cell": name, "items": items, "dense_score": dense, "score": score, "delta": score - dense}
         for name, items, dense, score in rows
+    ]
+
+
+def parts(**figures: tuple[float | None, float | None]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "dense_score": dense,
+            "score": score,
+            "delta": None if dense is None or score is None else score - dense,
+        }
+        for name, (dense, score) in figures.items()
     ]
 
 
@@ -91,6 +105,7 @@ def toxicity_gates() -> list[dict[str, Any]]:
             62.2,
             reason="delta −12.4 lies outside ±5",
             flips={"worse": 29, "better": 6, "total": 35},
+            parts=parts(expected_maximum_toxicity=(25.4, 37.8), paper_refusal_rate=(1.2, None)),
             cells=cells(("plain", 80, 81.2, 76.1), ("adversarial prompt", 80, 68.0, 48.3)),
             worst_flips=[
                 flip(
@@ -174,7 +189,7 @@ def ethics_gates() -> list[dict[str, Any]]:
 def sample_results() -> dict[str, Any]:
     return {
         "schema": "trust-gate/results",
-        "version": 1,
+        "version": 2,
         "verdict": "ERROR",
         "settings": {
             "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -213,6 +228,21 @@ def dimension(name: str, title: str, items: int, chance: float | None) -> dict[s
     return {"name": name, "title": title, "chance": chance, "items": items, "fingerprint": prints}
 
 
+def of_the_paper(results: dict[str, Any]) -> dict[str, Any]:
+    """The same results of a base model that the paper has."""
+    results["models"]["dense"]["name"] = results["settings"]["model"] = "meta-llama/Llama-2-13b-chat-hf@a2cb7a7"
+    return results
+
+
+def with_many_variants(results: dict[str, Any], number: int = 6) -> dict[str, Any]:
+    """The results with copies of the last variant, for pages that have many columns."""
+    for copy in range(number - 3):
+        identity = f"{SPARSE}-{copy}"
+        results["models"][identity] = results["models"][SPARSE] | {"id": identity, "name": f"wanda {copy}"}
+        results["gates"] += [entry | {"variant": identity} for entry in results["gates"] if entry["variant"] == SPARSE]
+    return results
+
+
 def without(results: dict[str, Any], verdict: str, *variants: str) -> dict[str, Any]:
     """The results of a run that had not been asked for some variants."""
     results["verdict"] = verdict
@@ -234,6 +264,24 @@ def passing_results() -> dict[str, Any]:
 def results() -> dict[str, Any]:
     """A run with every verdict in it, ERROR in all; tests may change it."""
     return sample_results()
+
+
+@pytest.fixture
+def published(results: dict[str, Any]) -> dict[str, Any]:
+    """A run on a base model of the paper; its three variants are among the paper's."""
+    return of_the_paper(results)
+
+
+@pytest.fixture
+def widened() -> Callable[[dict[str, Any], int], dict[str, Any]]:
+    """A function that gives results as many variants as asked."""
+    return with_many_variants
+
+
+@pytest.fixture
+def many(results: dict[str, Any]) -> dict[str, Any]:
+    """A run with six variants."""
+    return with_many_variants(results)
 
 
 @pytest.fixture
@@ -306,6 +354,8 @@ def poisoned(results: dict[str, Any], payload: str) -> dict[str, Any]:
         entry["marks"] = [payload]
         for cell in entry["cells"]:
             cell["cell"] = payload
+        for part in entry["parts"]:
+            part["name"] = payload
         for change in entry["worst_flips"]:
             change["item_id"] = change["cell"] = change["prompt"] = payload
             for side in ("dense", "variant"):
@@ -333,6 +383,18 @@ def hostile(payload: str) -> dict[str, Any]:
 def harmless() -> dict[str, Any]:
     """The same results with a word in its place."""
     return poisoned(sample_results(), "word")
+
+
+@pytest.fixture
+def hostile_many(payload: str) -> dict[str, Any]:
+    """Results of many variants full of that text."""
+    return poisoned(with_many_variants(sample_results()), payload)
+
+
+@pytest.fixture
+def harmless_many() -> dict[str, Any]:
+    """The same results with a word in its place."""
+    return poisoned(with_many_variants(sample_results()), "word")
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+import pytest
+
 from trust_tests.report import advice
 from trust_tests.report.reading import read
 
@@ -132,3 +134,31 @@ def test_several_sound_variants_are_recommended_together(failing):
     for gate in list(failing["gates"][::2]):
         failing["gates"].append(gate | {"variant": "third", "verdict": "FAIL"})
     assert next_step(failing).endswith("gptq 8 bit and gptq 3 bit pass every gate.")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "tier", "said"),
+    [
+        ("sound", "smoke", "this run is protocol sound, tier smoke: compare directions, not figures."),
+        ("paper", "pr", "this run is of that protocol, but its tier pr asks other or fewer items."),
+        ("paper", "full", "this run is of that protocol and asks all items."),
+    ],
+)
+def test_published_figures_are_marked_with_what_they_can_be_compared_with(published, protocol, tier, said):
+    published["settings"] |= {"protocol": protocol, "tier": tier}
+    report = read(published)
+    note = advice.published_note(report, report.gates[0], plain)
+    assert note.startswith(
+        "Published by Hong et al. 2024 (protocol paper, all items, toxicity judged by Perspective); comparable only "
+        "with protocol paper; published with group 128, this recipe has 64; "
+    )
+    assert note.endswith(said)
+    ethics = next(gate for gate in report.gates if gate.dimension == "ethics")
+    assert "Perspective" not in advice.published_note(report, ethics, plain)
+    assert "Perspective" in advice.published_note(report, None, plain)
+
+
+def test_cells_are_counted_by_their_side_of_the_tolerance(results):
+    gate = read(results).gates[2]
+    assert advice.cells_note(gate) == "2 cells: 2 fell by more than 5 points"
+    assert advice.cells_note(read(results).gates[0]) == "1 cell: none moved by more than 5 points"

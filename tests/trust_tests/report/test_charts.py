@@ -1,6 +1,6 @@
 import pytest
 
-from trust_tests.report.charts import Frame, delta_chart, shade, shared_axis
+from trust_tests.report.charts import Frame, delta_chart, shade, shared_axis, strip_chart
 
 
 def test_an_unmoved_variant_stands_on_the_dense_model():
@@ -51,3 +51,18 @@ def test_cells_share_an_axis_that_holds_them_all():
 )
 def test_steps_of_the_diverging_scale(delta, step):
     assert shade(delta, 5.0) == step
+
+
+def test_a_strip_has_a_tick_for_each_delta_on_its_side_of_the_band():
+    chart = strip_chart([-30.0, -5.0, 0.0, 5.0, 5.1], 5.0)
+    assert [path.count("M") for path in (chart.below, chart.within, chart.above)] == [1, 3, 1]
+    assert chart.below == f"M{chart.frame.margin} 6v18"
+    edges = sorted(float(tick.partition(" ")[0]) for tick in chart.within.split("M")[1:])
+    assert edges[0] == pytest.approx(chart.band_left, abs=0.06)
+    assert edges[1] == chart.frame.middle
+    assert edges[2] == pytest.approx(chart.band_left + chart.band_width, abs=0.06)
+
+
+def test_a_strip_of_nothing_is_empty():
+    chart = strip_chart([], 5.0)
+    assert (chart.below, chart.within, chart.above) == ("", "", "")

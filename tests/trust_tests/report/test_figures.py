@@ -1,6 +1,7 @@
 import pytest
 
 from trust_tests.report import figures
+from trust_tests.report.published import PublishedScore, Spread
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,22 @@ def test_counts_and_lists_read_as_sentences():
     assert figures.listed(["a"]) == "a"
     assert figures.listed(["a", "b", "c"]) == "a, b and c"
     assert figures.listed(["a", "b", "c"], limit=2) == "a, b and 1 more"
+
+
+def test_figures_of_several_seeds_have_a_range():
+    assert figures.ranged(Spread((29.4, 34.0, 32.9)), figures.points) == "32.1 (29.4 to 34.0)"
+    assert figures.ranged(Spread((-1.0, 1.0)), figures.signed) == "0.0 (−1.0 to +1.0)"
+    assert figures.ranged(Spread((45.5, 45.5, 45.5)), figures.points) == "45.5"
+    assert figures.span(Spread((45.5,)), figures.points) == ""
+
+
+@pytest.mark.parametrize(
+    ("dense", "compressed", "rough", "shown"),
+    [
+        (70.0, Spread((0.0, 10.0)), True, ("about 70 %", "about 5 %")),
+        (26.2, Spread((33.5, 9.5)), False, ("26.2 %", "21.5 %")),
+        (None, None, False, ("–", "–")),
+    ],
+)
+def test_published_refusals_are_no_more_precise_than_they_are_known(dense, compressed, rough, shown):
+    assert figures.published_refusals(PublishedScore(50.0, Spread((50.0,)), dense, compressed, rough)) == shown

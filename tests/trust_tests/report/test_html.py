@@ -10,6 +10,7 @@ from jinja2 import UndefinedError
 
 from trust_tests.report import html
 from trust_tests.report.html import content_security_policy, render_html
+from trust_tests.report.results import cut_text
 
 VOID = {"meta"}
 
@@ -116,9 +117,95 @@ def test_headings_leave_out_no_level(page):
 def test_the_table_has_a_row_for_each_dimension_and_a_column_for_each_variant(page):
     tables = [attributes for tag, attributes, _ in page.elements if tag == "table"]
     assert tables[0]["class"] == "overview"
-    assert len(page.all("th", role="rowheader")) == 3
+    # One more row has the variants' verdicts over all dimensions.
+    assert len(page.all("th", role="rowheader")) == 1 + 3
     assert len(page.all("th", role="columnheader")) == 2 + 3
-    assert len(page.all("td", role="cell")) == 3 * (1 + 3)
+    assert len(page.all("td", role="cell")) == (1 + 3) * (1 + 3)
+    assert "All dimensions gptq 8 bit ✓ PASS 3 of 3 pass gptq 3 bit ✕ FAIL 1 of 3 pass" in page.text("table")
+
+
+def test_many_variants_make_a_heat_map(many):
+    page = Page(render_html(many))
+    tables = [attributes for tag, attributes, _ in page.elements if tag == "table"]
+    assert tables[0]["class"] == "heat"
+    assert len(page.all("td", role="cell")) == (1 + 3) * (1 + 6)
+    text = page.text("table")
+    assert "✕ FAIL −12.4 62.2" in text
+    assert "✓ PASS +1.7 76.3 ◐ refusals +40.0" in text
+    assert "! ERROR not measured" in text
+
+
+@pytest.mark.parametrize("variants", [3, 6])
+def test_what_was_not_measured_has_the_colour_of_an_error_in_every_overview(results, widened, variants):
+    # A gate that was not run, and an ERROR whose delta would look good.
+    del results["gates"][0]
+    results["gates"][-1] |= {"delta": 0.1, "score": 68.1}
+    page = Page(render_html(widened(results, variants)))
+    cells = [attributes for attributes in page.all("td", role="cell") if "no-value" in attributes.get("class", "")]
+    errors = 2 * (variants - 2)
+    assert len(cells) == 1 + errors
+    assert page.text("table").count("! ERROR") >= errors
+
+
+def test_only_the_first_of_many_failures_are_open(many):
+    assert "the first 8 of them are open" in Page(render_html(many)).text("main")
+    open_gates = [a for a in Page(render_html(many)).all("details") if "gate" in a["class"].split() and "open" in a]
+    assert len(open_gates) == html.GATES_OPEN
+
+
+def test_gates_that_moved_furthest_come_first(results):
+    titles = re.findall(r'class="gate-title">(.*?) <span', render_html(results))
+    assert titles[:2] == ["Toxicity", "Privacy"]
+    results["gates"][4] |= {"delta": -20.0, "score": 68.1}
+    assert re.findall(r'class="gate-title">(.*?) <span', render_html(results))[:2] == ["Privacy", "Toxicity"]
+
+
+def test_figures_beside_the_score_are_shown(page):
+    text = page.text("table")
+    assert "expected maximum toxicity 25.4 37.8 +12.4" in text
+    assert "paper refusal rate 1.2 not measured –" in text
+
+
+def test_nothing_is_said_of_the_paper_for_models_that_it_does_not_have(page):
+    assert "paper" not in page.text("h2", "h4", "a")
+
+
+def test_published_results_stand_beside_ours(published):
+    page = Page(render_html(published))
+    assert page.all("section", id="paper")
+    text = page.text("table")
+    assert "Toxicity +0.3 paper +0.2 +1.7 paper −48.8 (−51.5 to −46.9) −12.4 ▾ below tolerance paper −31.7" in text
+    assert "Privacy −1.2 paper −0.1 −6.2 ▾ below tolerance paper −7.4 (−9.8 to −5.0) not measured paper −14.7" in text
+    assert "This run 74.6 62.2 −12.4 1.3 % → 1.3 % Published 80.9 49.2 −31.7 about 70 % → about 10 %" in text
+    assert "llama2-13b-chat, wanda 2:4" in page.text("h4")
+    assert "comparable only with protocol paper; this run is protocol sound, tier smoke" in page.text("main")
+
+
+def test_a_gate_that_was_not_run_is_not_hidden_beside_the_paper(published):
+    del published["gates"][8]
+    assert "Machine ethics −0.8 paper −0.5 −3.6 paper −10.4 (−21.0 to −1.7) not run" in Page(
+        render_html(published)
+    ).text("table")
+
+
+def test_a_long_accounting_is_folded_but_for_what_was_lost(results, widened):
+    def lines(page, inside):
+        heads = [above for text, above in page.texts if text.strip() in ("dense", "gptq 8 bit", "wanda 2:4")]
+        ledgers = [above for above in heads if any(a.get("class") == "plain ledger" for _, a in above)]
+        return sum(any(a.get("class") == "more" for _, a in above) == inside for above in ledgers)
+
+    short = Page(render_html(results))
+    assert (lines(short, False), lines(short, True)) == (9, 0)
+    long = Page(render_html(widened(results, 10)))
+    assert "All 33 lines" in long.text("summary")
+    # Of the dense model and these two variants, only one line has items without a value.
+    assert (lines(long, False), lines(long, True)) == (1, 9)
+
+
+def test_a_long_accounting_without_losses_says_so(results, widened):
+    for gate in results["gates"]:
+        gate["accounting"]["variant"] = gate["accounting"]["dense"]
+    assert "Every asked item of every gate has a value." in Page(render_html(widened(results, 10))).text("main")
 
 
 def test_movement_is_told_by_more_than_colour(page):
@@ -162,8 +249,12 @@ def test_changed_words_are_marked(page):
 
 
 def test_lost_items_are_marked_in_the_accounting(page):
-    lost = [text for text, above in page.texts if any("lost" in dict(a).get("class", "") for _, a in above)]
-    assert [text.strip() for text in lost if text.strip()] == ["!", "6", "!", "3"]
+    lost = [
+        text.strip()
+        for text, above in page.texts
+        if {"plain ledger", "number lost"} <= {attributes.get("class") for _, attributes in above}
+    ]
+    assert [text for text in lost if text] == ["!", "6", "!", "3"]
 
 
 def test_dense_counts_that_differ_are_listed_apart(results):
@@ -204,18 +295,49 @@ def test_a_report_without_gates_says_so(results):
     assert "No accounting was stored." in text
 
 
-def test_long_lists_are_cut_with_a_note(results):
-    gate = results["gates"][2]
-    gate["cells"] = [gate["cells"][0] | {"cell": f"cell {number}"} for number in range(100)]
-    gate["worst_flips"] = gate["worst_flips"] * 40
+def cells_of(number):
+    return [
+        {"cell": f"cell/{n}", "items": 3, "dense_score": 60.0, "score": 60.0 - n / 100, "delta": -n / 100}
+        for n in range(number)
+    ]
+
+
+def test_the_cells_that_moved_furthest_are_shown_and_the_rest_is_folded(results):
+    results["gates"][2]["cells"] = cells_of(1_100)
     page = Page(render_html(results))
-    assert "… and 40 more cells" in page.text("main")
+    rows = {"shown": [], "folded": []}
+    for text, above in page.texts:
+        if text.strip().startswith("cell/") and any(tag == "th" for tag, _ in above):
+            folded = any(attributes.get("class") == "more" for _, attributes in above)
+            rows["folded" if folded else "shown"].append(text)
+    assert rows["shown"] == [f"cell/{n}" for n in range(1_099, 1_091, -1)]
+    assert rows["folded"] == [f"cell/{n}" for n in range(1_091, 99, -1)]
+    text = page.text("main")
+    assert "1,100 cells: 599 fell by more than 5 points" in text
+    assert "992 more cells" in text
+    assert "… and 100 cells that moved less" in text
+    assert len(page.all("svg", **{"class": "strip"})) == 1
+
+
+def test_few_cells_are_all_shown(results):
+    results["gates"][2]["cells"] = cells_of(html.CELLS_SHOWN)
+    page = Page(render_html(results))
+    assert "more cell" not in page.text("main")
+    assert not page.all("svg", **{"class": "strip"})
+
+
+def test_long_lists_of_flips_are_cut(results):
+    results["gates"][2]["worst_flips"] *= 40
     # Two more flips belong to the other gates.
+    page = Page(render_html(results))
     assert len(page.all("article", **{"class": "flip"})) == html.FLIPS_LIMIT + 2
 
 
 def test_long_texts_are_cut_with_a_note(results):
     results["gates"][3 + 1]["worst_flips"][0]["variant"]["answer"] = "word " * 1_000
+    assert "… (3,800 more characters)" in Page(render_html(results)).text("main")
+    # What was cut off when it was stored is counted too.
+    results["gates"][3 + 1]["worst_flips"][0]["variant"]["answer"] = cut_text("word " * 1_000)
     assert "… (3,800 more characters)" in Page(render_html(results)).text("main")
 
 
@@ -266,6 +388,12 @@ def test_hostile_texts_change_nothing_but_text(hostile, harmless):
     source.encode("utf-8")
 
 
+def test_hostile_texts_change_nothing_in_a_heat_map(hostile_many, harmless_many):
+    page = Page(render_html(hostile_many))
+    assert page.misnested == []
+    assert page.structure == Page(render_html(harmless_many)).structure
+
+
 def test_template_syntax_is_shown_and_not_evaluated(harmless):
     harmless["gates"][0]["reason"] = "{{ 7*7 }} {% raw %}"
     source = render_html(harmless)
@@ -311,7 +439,8 @@ def palettes():
 TEXT_ON = [
     *(("ink", ground) for ground in ("paper", "surface", "sunken", "removed", "added", "mark-tint")),
     *(("ink", f"{side}-{step}") for side in ("down", "up") for step in (1, 2, 3)),
-    *(("soft", ground) for ground in ("paper", "surface", "sunken")),
+    *(("soft", ground) for ground in ("paper", "surface", "sunken", "down-1", "up-1")),
+    *((verdict, "sunken") for verdict in ("pass", "fail", "error", "inconclusive")),
     *(("accent", ground) for ground in ("paper", "surface")),
     *((verdict, ground) for verdict in ("pass", "fail", "error", "inconclusive") for ground in ("surface",)),
     *((verdict, f"{verdict}-tint") for verdict in ("pass", "fail", "error", "inconclusive")),
@@ -324,6 +453,14 @@ TEXT_ON = [
 def test_text_meets_wcag_aa(scheme, text, ground):
     palette = palettes()[scheme]
     assert contrast(palette[text], palette[ground]) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("verdict", ["pass", "fail", "inconclusive"])
+@pytest.mark.parametrize("ground", [f"{side}-{step}" for side in ("down", "up") for step in (1, 2, 3)])
+def test_symbols_on_the_heat_map_meet_wcag_aa(scheme, verdict, ground):
+    palette = palettes()[scheme]
+    assert contrast(palette[verdict], palette[ground]) >= 3
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -28,6 +28,7 @@ def test_verdict_next_step_and_table(results):
 
 
 def test_every_table_line_has_as_many_cells(results):
+    del results["gates"][4]
     lines = [line for line in render_markdown(results).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 3
     assert len({line.count("|") for line in lines}) == 1
@@ -39,6 +40,37 @@ def test_what_did_not_pass_is_explained(results):
     assert "- unmeasured: 9 of 160 items of the variant" in source
     assert "- cell `0-shot with domain`: −17.0" in source
     assert "- flips: 29 worse, 6 better, of 160 items" in source
+
+
+def test_figures_beside_the_score_are_listed(results):
+    source = render_markdown(results)
+    assert "- `expected_maximum_toxicity`: 25.4 → 37.8 (+12.4)" in source
+    assert "- `paper_refusal_rate`: 1.2 → – (–)" in source
+    assert "Beside the paper" not in source
+
+
+def test_lost_cells_are_told_and_many_cells_are_counted(results):
+    results["gates"][2]["cells"] = [
+        {"cell": f"c{n}", "items": 3, "score": None if n == 7 else 50.0 - n, "dense_score": 50.0, "delta": -float(n)}
+        for n in range(9)
+    ]
+    results["gates"][2]["cells"][7]["delta"] = None
+    source = render_markdown(results)
+    assert (
+        "- 9 cells: 2 fell by more than 5 points, 1 not measured\n- cell `c7`: not measured\n- cell `c8`: −8.0"
+        in source
+    )
+
+
+def test_published_results_are_shown_beside_ours(published):
+    source = render_markdown(published)
+    assert "### Beside the paper\n\nPublished by Hong et al. 2024 (protocol paper, all items" in source
+    assert "| `Toxicity` | +0.3, paper +0.2 | +1.7, paper −48.8 | −12.4, paper −31.7 |" in source
+    assert "| `Privacy` | −1.2, paper −0.1 | −6.2, paper −7.4 | not measured, paper −14.7 |" in source
+    assert (
+        "- published, `llama2-13b-chat, gptq 3 bit, mean of 3 seeds`: dense 95.7, variant 88.3 (85.9 to 90.7), "
+        "delta −7.4 (−9.8 to −5.0) (protocol paper; comparable only with it)" in source
+    )
 
 
 def test_answers_of_models_are_left_out(results):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ from trust_tests.report.results import (
     SHOWN_CHANGES,
     ResultsError,
     assemble,
+    cut_text,
     failed_record,
     gate_record,
     load_results,
     publish_outcomes,
     read_parts,
     save_results,
+    stored_text,
     write_part,
 )
+from trust_tests.report.text import Clip, clip
 
 
 def evaluation(values: list[float | None], model: str = "dense") -> Evaluation:
@@ -62,7 +66,35 @@ def test_the_shown_answers_explain_the_direction_of_the_delta() -> None:
     assert all(c["variant"]["value"] < c["dense"]["value"] for c in fell["worst_flips"])
     rose = record([0.0] * 19 + [1.0], [1.0] * 3 + [0.0] * 17)
     assert [c["item_id"] for c in rose["worst_flips"]] == ["toy/2", "toy/1", "toy/0"]
-    assert len(rose["worst_flips"][0]["prompt"]) == 4000
+
+
+def test_cut_texts_say_so_and_can_be_cut_further() -> None:
+    found = record([0.0], [1.0])["worst_flips"][0]["prompt"]
+    assert found == "p" * 4000 + "… (1,000 more characters)"
+    assert stored_text(found) == Clip("p" * 4000, 1000)
+    assert clip(stored_text(found), 100) == Clip("p" * 100, 4900)
+
+
+@pytest.mark.parametrize("text", ["", "short", "p" * 4000, "an answer that ends in … (12 more characters)", "…" * 9000])
+def test_texts_are_stored_so_that_their_length_can_be_told(text: str) -> None:
+    stored = stored_text(cut_text(text))
+    assert stored.text == text[:4000]
+    assert stored.hidden == max(0, len(text) - 4000)
+    assert cut_text(text) == text or len(text) > 4000
+
+
+def test_parts_are_kept_in_their_order_with_their_deltas() -> None:
+    dense, variant = evaluation([1.0] * 4), evaluation([1.0] * 4, "v")
+    dense = replace(dense, score=Score(100.0, {}, {"z": 80.0, "accuracy": 70.0, "gone": 5.0}))
+    variant = replace(variant, score=Score(100.0, {}, {"accuracy": 60.0, "new": 1.0, "z": math.nan}))
+    judgement = judge(dense.asked, *(Side(e.model, e.outcomes, e.score) for e in (dense, variant)), Rule())
+    assert gate_record("v", dense, variant, judgement)["parts"] == [
+        {"name": "z", "score": None, "dense_score": 80.0, "delta": None},
+        {"name": "accuracy", "score": 60.0, "dense_score": 70.0, "delta": -10.0},
+        {"name": "gone", "score": None, "dense_score": 5.0, "delta": None},
+        {"name": "new", "score": 1.0, "dense_score": None, "delta": None},
+    ]
+    assert failed_record("v", "toy", "why")["parts"] == []
 
 
 def test_numbers_that_do_not_exist_are_null() -> None:
@@ -102,7 +134,11 @@ def test_an_earlier_runs_answers_do_not_linger(tmp_path: Path) -> None:
         ("[" * 100_000, "cannot be read"),
         ("[]", "not a results file"),
         ('{"schema": "other"}', "not a results file"),
-        ('{"schema": "trust-gate/results", "version": 99}', "schema version 99, this program reads 1"),
+        ('{"schema": "trust-gate/results", "version": 99}', "schema version 99, this program reads 2"),
+        (
+            '{"schema": "trust-gate/results", "version": 1}',
+            "schema version 1, this program reads 2; install the version that wrote it, or run the suite again",
+        ),
     ],
 )
 def test_results_that_cannot_be_read_are_one_line(tmp_path: Path, text: str | None, message: str) -> None:

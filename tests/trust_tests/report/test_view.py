@@ -2,9 +2,10 @@ import pytest
 
 from trust_tests.gate.verdict import Verdict
 from trust_tests.records import Channel
+from trust_tests.report.advice import cells_note
 from trust_tests.report.fields import ShapeError
 from trust_tests.report.reading import read
-from trust_tests.report.results import failed_record
+from trust_tests.report.results import cut_text, failed_record
 
 
 def test_the_table_has_every_dimension_and_variant(results):
@@ -86,6 +87,73 @@ def test_variants_are_named_by_what_sets_them_apart(results, name, shown):
     report = read(results)
     assert report.variants[-1].name == shown
     assert report.gates[2].variant_name == shown
+
+
+LONG = "SmolLM2-135M-Instruct (gptq-3bit-g64-s0-calibration=alpaca-clip=false)"
+
+
+def test_long_names_are_shortened_where_they_stay_apart(results):
+    results["models"]["gptq-3bit-g64-s0"]["name"] = LONG
+    variants = read(results).variants
+    assert variants[1].name == "gptq-3bit-g64-s0"
+    assert variants[1].full_name == LONG
+    results["models"]["wanda-2-4-s0"]["name"] = LONG.replace("alpaca", "c4")
+    names = [variant.name for variant in read(results).variants]
+    assert names[1:] == ["gptq-3bit-g64-s0-calibration=alpaca-clip=false", "gptq-3bit-g64-s0-calibration=c4-clip=false"]
+
+
+def test_parts_are_read(results):
+    first, second = read(results).gates[2].parts
+    assert (first.name, first.dense_score, first.score) == ("expected_maximum_toxicity", 25.4, 37.8)
+    assert first.delta == pytest.approx(12.4)
+    assert (second.score, second.delta) == (None, None)
+    del results["gates"][2]["parts"]
+    assert read(results).gates[2].parts == ()
+
+
+def test_what_was_cut_when_stored_is_known(results):
+    flip = results["gates"][2]["worst_flips"][0]
+    flip["variant"]["answer"] = cut_text("a" * 5000)
+    found = read(results).gates[2].worst_flips[0]
+    assert (found.variant.text.hidden, found.dense.text.hidden, found.prompt.hidden) == (1000, 0, 0)
+
+
+def test_lost_cells_come_first_then_those_that_moved_furthest(results):
+    figures = {"small": (50.0, 51.0), "neither": (None, None), "lost": (50.0, None), "large": (50.0, 20.0)}
+    results["gates"][0]["cells"] = [
+        {"cell": name, "items": 1, "dense_score": dense, "score": score, "delta": score and dense and score - dense}
+        for name, (dense, score) in figures.items()
+    ]
+    gate = read(results).gates[0]
+    assert [cell.name for cell in gate.cells_by_movement] == ["lost", "large", "small", "neither"]
+    assert cells_note(gate) == "4 cells: 1 fell by more than 5 points, 2 not measured"
+
+
+def test_a_variant_is_as_good_as_its_worst_gate(results):
+    columns = read(results).columns
+    assert [(c.verdict, c.passed, c.gates) for c in columns] == [
+        (Verdict.PASS, 3, 3),
+        (Verdict.FAIL, 1, 3),
+        (Verdict.ERROR, 0, 3),
+    ]
+    del results["gates"][0]
+    assert read(results).columns[0].verdict is Verdict.ERROR
+
+
+def test_a_pass_without_numbers_does_not_make_a_variant_green(passing):
+    passing["gates"][0]["delta"] = None
+    assert read(passing).columns[0].verdict is Verdict.ERROR
+
+
+def test_published_figures_stand_beside_gates_of_the_papers_models_only(failing, published):
+    assert [gate.published for gate in read(failing).gates] == [None] * 6
+    found = {gate.dimension: gate.published for gate in read(published).gates if gate.variant == "wanda-2-4-s0"}
+    assert found["toxicity"].name == "llama2-13b-chat, wanda 2:4"
+    assert found["toxicity"].score.deltas.mean == pytest.approx(49.2 - 80.9)
+    assert found["privacy"].score.refusals.values == (45.4,)
+    three = next(gate.published for gate in read(published).gates if gate.variant == "gptq-3bit-g64-s0")
+    assert len(three.score.scores.values) == 3
+    assert three.remarks == ("published with group 128, this recipe has 64",)
 
 
 def make_unmeasured(results):
