@@ -30,7 +30,7 @@ _CUT = "\n… cut here; the HTML report has everything.\n"
 
 def code(text: str, limit: int = 80) -> str:
     """A hostile text as a code span that nothing in it can end, neither inside nor outside a table."""
-    shown = label(text, limit).strip(" ")
+    shown = label(text, limit).strip()
     for breaking in "`|":
         shown = shown.replace(breaking, code_point(ord(breaking)))
     return f"`{shown}`" if shown else "`(empty)`"
