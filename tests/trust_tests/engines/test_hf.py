@@ -197,3 +197,51 @@ def test_a_template_that_raises_is_one_line(tiny_model: Path, tmp_path: Path) ->
     engine = HfEngine(Checkpoint("raising", folder, "f"), OPTIONS)
     with pytest.raises(EngineError, match=r"^chat template of .* cannot render a conversation: no roles$"):
         engine.render(ask("it", Generation(1)))
+
+
+def test_a_prompt_beyond_the_context_is_missing_and_costs_the_others_nothing(engine: HfEngine) -> None:
+    """The tiny model reads 512 positions."""
+    fits = ask("a", Generation(4))
+    generated = ask("b" * 600, Generation(4))
+    scored = ask("c" * 600, Generation(1, choices=("x", "yy")))
+    found = engine.respond([fits, generated])
+    assert found[0].error is None
+    assert found[0].texts == engine.respond([fits])[0].texts
+    reason = "a prompt of {} tokens and an answer of {} do not fit the model's context of 512"
+    length = len("|user_say |_|assistant_") + 600
+    assert found[1].error == reason.format(length, 4)
+    assert engine.respond([scored])[0].error == reason.format(length, 2)
+
+
+def test_long_prompts_come_in_smaller_batches(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trust_tests.engines.hf.CPU_TOKENS", 1000)
+    requests = [ask("x" * (300 + n), Generation(4)) for n in range(4)] + [ask("y" * n, Generation(4)) for n in range(4)]
+    batches = engine.batches(requests)
+    # Three prompts of about 325 tokens with their answers fit; the fourth takes the first two short ones along.
+    assert [len(batch) for batch in batches] == [3, 3, 2]
+    assert sorted(r.item_id for b in batches for r in b) == sorted(r.item_id for r in requests)
+
+
+def test_a_template_of_the_paper_keeps_special_tokens(engine: HfEngine) -> None:
+    """Its prompt is tokenised with the tokenizer's own special tokens, and a finished answer ends in the end token."""
+    request = Request("it", (Message("user", "hello"),), Generation(3), template="vicuna_v1.1")
+    assert engine.render(request).endswith("USER: hello ASSISTANT:")
+    model = engine_model(engine)
+    prompt = engine._tokenizer(engine.render(request), add_special_tokens=True, return_tensors="pt")["input_ids"]
+    first = int(model(prompt).logits[0, -1].argmax())
+    kept = model.generation_config.eos_token_id
+    model.generation_config.eos_token_id = [kept, first]
+    try:
+        ended = engine.respond([request])[0]
+    finally:
+        model.generation_config.eos_token_id = kept
+    assert ended.finishes == (Finish.STOP,)
+    assert ended.texts == (engine._tokenizer.decode([first], skip_special_tokens=False),)
+
+
+def test_the_template_for_base_models_loses_a_character_without_its_stop_string(engine: HfEngine) -> None:
+    request = Request("it", (Message("user", "hello"),), Generation(6), template="redpajama-incite-instruct")
+    assert engine.render(request) == "hello\nanswer:"
+    same = Request("it", (Message("user", engine.render(request)),), Generation(6), template="raw")
+    whole = engine.respond([same])[0].texts[0]
+    assert engine.respond([request])[0].texts[0] == whole[:-1] != whole

@@ -73,3 +73,19 @@ def test_rows_do_not_depend_on_their_company(logits) -> None:  # type: ignore[no
     many = draw(logits.expand(50, -1), keys(50), 7, 1.0)
     for row in (0, 17, 49):
         assert draw(logits, keys(50)[row : row + 1], 7, 1.0)[0] == many[row]
+
+
+@pytest.mark.parametrize("top_k", [1, 7, 200])
+def test_top_k_draws_from_the_k_most_probable_in_proportion(logits, top_k: int) -> None:  # type: ignore[no-untyped-def]
+    from scipy.stats import chisquare
+
+    from trust_tests.engines.sampling import draw
+
+    count = 20_000
+    drawn = draw(logits.expand(count, -1), keys(count), 0, 1.0, top_k=top_k)
+    best = logits[0].topk(top_k)
+    observed = drawn.bincount(minlength=400)[best.indices].numpy().astype(float)
+    assert observed.sum() == count
+    expected = best.values.double().softmax(-1).numpy() * count
+    if top_k > 1:
+        assert chisquare(observed[expected >= 5], expected[expected >= 5], sum_check=False).pvalue > 1e-4
