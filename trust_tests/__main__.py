@@ -63,12 +63,13 @@ def _run_report(arguments: argparse.Namespace) -> int:
     from trust_tests.report.fields import ShapeError
     from trust_tests.report.html import render_html
     from trust_tests.report.markdown import render_markdown
+    from trust_tests.report.published import PublishedError
     from trust_tests.report.results import ResultsError, load_results
 
     try:
         data = load_results(arguments.results).data
         page = render_html(data) if arguments.format == "html" else render_markdown(data)
-    except ResultsError as error:
+    except (ResultsError, PublishedError) as error:
         raise CommandError(str(error)) from None
     except ShapeError as error:
         raise CommandError(f"results {str(arguments.results)!r}: {error}") from None
