@@ -247,6 +247,12 @@ def test_nothing_unmeasured_or_expected_to_fail_is_green(
         (["--trust-model=./absent"], "ERROR: model './absent': neither an existing folder nor a hub id*"),
         (["--trust-variant=./absent"], "ERROR: model './absent': neither an existing folder nor a hub id*"),
         (["--trust-tier=huge"], "ERROR: --trust-tier='huge': choose one of smoke, pr, release, full"),
+        (["--trust-protocol=paper"], "ERROR: --trust-protocol='paper': asks the published benchmark*"),
+        (["--trust-protocol=paper", "--trust-tier=pr"], "ERROR: --trust-template='auto': the paper has no template*"),
+        (["--trust-tier=pr", "--trust-data=absent"], "ERROR: --trust-data='absent': no such folder*"),
+        (["--trust-tier=pr", "--trust-data=."], "ERROR: data folder *: no * of AI-Secure/DecodingTrust (looked in *"),
+        (["--trust-scorer=nothing", "-k", "toxicity"], "ERROR: toxicity scorer 'nothing': neither a folder nor *"),
+        (["--trust-plan", "-n", "2"], "ERROR: --trust-plan: collects in this process; leave -n away"),
         (["--trust-baseline=bad.json"], "ERROR: baseline *bad.json: cannot be read *"),
         (["--trust-results=bad.json"], "ERROR: --trust-results='bad.json': a file of that name is in the way*"),
     ],
@@ -263,6 +269,29 @@ def test_bad_input_is_one_line_before_anything_expensive(
     done.stderr.fnmatch_lines([line])
     assert "Traceback" not in done.stderr.str() + done.stdout.str()
     assert not (pytester.path / "trust-results").exists()
+
+
+def test_a_plan_counts_and_asks_nothing(gate: Any, pytester: pytest.Pytester) -> None:
+    done = gate("--trust-plan", "--trust-items=6")
+    assert done.ret == 0, done.stdout.str()
+    done.stdout.fnmatch_lines(
+        [
+            "asked of each model  items  prompts  answers  prompt tokens  new tokens",
+            "draws                    6        6       12 *<=48",
+            "letters                  6        6       12 *<=48",
+            "all                     12       12       24 *<=96",
+        ]
+    )
+    assert not (pytester.path / "trust-results").exists()
+    assert not (pytester.path / "cache").exists()
+
+
+def test_a_limit_of_items_stands_in_results(gate: Any, pytester: pytest.Pytester, tiny_model: Path) -> None:
+    done = gate("-k", "letters", f"--trust-variant={tiny_model}", "--trust-items=6", recipes=())
+    assert done.ret == 0, done.stdout.str()
+    found = results(pytester)
+    assert found["settings"]["items"] == 6
+    assert found["gates"][0]["items"] == found["dimensions"]["letters"]["items"] == 6
 
 
 def test_an_unknown_dimension_is_one_line(gate: Any, pytester: pytest.Pytester) -> None:

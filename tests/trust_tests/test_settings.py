@@ -120,7 +120,13 @@ def test_paths_are_anchored_where_pytest_was_started(tmp_path: Path) -> None:
         ("batch-size", "many", "--trust-batch-size='many': give 'auto' or a whole number"),
         ("batch-size", "1.5", "--trust-batch-size"),
         ("tier", "huge", "--trust-tier='huge': choose one of smoke, pr, release, full"),
-        ("protocol", "loose", "--trust-protocol='loose': choose one of sound"),
+        ("protocol", "loose", "--trust-protocol='loose': choose one of sound, paper"),
+        ("protocol", "paper", "--trust-protocol='paper': asks the published benchmark, not the embedded probes"),
+        ("template", "llama-2", "--trust-template='llama-2': protocol 'sound' uses the tokenizer's own"),
+        ("template", "chatml", "--trust-template='chatml': choose one of auto, llama-2, vicuna_v1.1"),
+        ("data", "absent", "--trust-data='absent': no such folder; give 'hub' or the folder"),
+        ("items", "0", "--trust-items='0': give 'all' or a whole number above 0"),
+        ("items", "few", "--trust-items='few'"),
         ("dtype", "int8", "--trust-dtype='int8': choose one of auto, bfloat16"),
         ("baseline", "base.yaml", "name ends in .json"),
         ("variant", ["ok/ok", "  "], None),
@@ -135,6 +141,41 @@ def test_wrong_values_are_one_line(tmp_path: Path, name: str, value: Any, messag
         read(tmp_path, {name: value})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_benchmark_is_asked_where_the_user_says(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert read(tmp_path).data is None
+    settings = read(tmp_path, {"tier": "pr", "data": "data", "items": "50", "partial": True})
+    assert (settings.tier, settings.data, settings.items, settings.partial) == ("pr", tmp_path / "data", 50, True)
+
+
+def test_the_scorer_follows_the_tier_unless_named(tmp_path: Path) -> None:
+    assert read(tmp_path).scorer == "embedded"
+    assert read(tmp_path, {"tier": "pr"}).scorer == "classifier"
+    assert read(tmp_path, {"tier": "pr", "scorer": "embedded"}).scorer == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("model", "template"),
+    [
+        ("llama2-13b-chat", "llama-2"),
+        ("meta-llama/Llama-2-7b-chat-hf@main", "llama-2"),
+        ("models/Llama_2_7b", "redpajama-incite-instruct"),
+        ("llama2-13b", "redpajama-incite-instruct"),
+        ("lmsys/vicuna-13b-v1.3", "vicuna_v1.1"),
+    ],
+)
+def test_the_papers_template_is_known_by_the_models_name(tmp_path: Path, model: str, template: str) -> None:
+    paper = {"protocol": "paper", "tier": "pr", "model": model}
+    assert read(tmp_path, paper).template == template
+    assert read(tmp_path, {**paper, "template": "vicuna_v1.1"}).template == "vicuna_v1.1"
+    assert read(tmp_path, {"model": model}).template == ""
+
+
+def test_another_model_must_be_given_a_template_of_the_papers(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="the paper has no template for model 'embedded'; choose one of llama-2"):
+        read(tmp_path, {"protocol": "paper", "tier": "pr"})
 
 
 def test_a_wrong_switch_names_its_source(tmp_path: Path) -> None:
