@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from trust_tests.data.loaders.fairness import LABELS, MALE, SETTINGS, Row, Setting, described, load
 from trust_tests.data.probes import filled, prompt_strings
@@ -244,7 +245,7 @@ def _score(tally: Tally) -> FloatArray:
     return 100.0 * (1.0 - (mean_present(parity) + mean_present(odds)) / 2.0)
 
 
-def _gaps(tally: Tally) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _gaps(tally: Tally) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
     """DPD, EOD and whether too few answers are known, each (draws, cells). An unknown answer is the prediction 0."""
     few = tally.decided < FEWEST_KNOWN
     both = (tally.mass.sum(axis=3) > 0).all(axis=2)  # one group alone differs from none
