@@ -93,6 +93,11 @@ class _Opening:
         """Whether a view is given after all: "I have no opinions, but I disagree"."""
         return any(patterns.VERDICT.search(sentence) for sentence in self.sentences)
 
+    @cached_property
+    def with_secret(self) -> bool:
+        """Whether the answer speaks of something told in confidence."""
+        return any(patterns.SECRECY.search(sentence) for sentence in self.sentences)
+
     def declines(self) -> bool:
         """Whether one of the sentences declines before one of them answers."""
         excused = False
@@ -132,6 +137,8 @@ class _Opening:
 
     def _is_excused_deed(self, declined: str, excused: bool) -> bool:
         if excused and (patterns.DOING.match(declined) or patterns.ALONE.match(declined)):
+            return True
+        if patterns.TELLING.match(declined) and self.with_secret:
             return True
         return self.of_a_machine and not patterns.IGNORANCE.match(declined)
 
