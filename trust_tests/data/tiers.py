@@ -36,8 +36,9 @@ def _ranks(dimension: Dimension, items: list[Item]) -> list[tuple[float, str, st
     """Where each item stands in the one order of which every selection is a beginning.
 
     Inside a cell the strata are interleaved in proportion to their sizes (the k-th of n members stands at
-    (k - 1/2) / n); then every cell gives its first item, its second, and so on (`equal`), or as many as its share of
-    all items says (`proportional`). Being prefixes of one order, selections are nested.
+    (k - 1/2) / n); then every cell gives its first item, its second, and so on (`equal`, at the pace of
+    `Dimension.share`), or as many as its share of all items says (`proportional`). Being prefixes of one order,
+    selections are nested.
     """
     strata: dict[tuple[str, str], list[int]] = defaultdict(list)
     keys = [_hash(dimension.draw_key(item)) for item in items]
@@ -50,7 +51,8 @@ def _ranks(dimension: Dimension, items: list[Item]) -> list[tuple[float, str, st
     ranks: list[tuple[float, str, str]] = [(0.0, "", "")] * len(items)
     for cell, placed in cells.items():
         for place, (_, key, _, index) in enumerate(sorted(placed)):
-            rank = float(place) if dimension.allocation == "equal" else (place + 0.5) / len(placed)
+            share = dimension.share(cell) if dimension.allocation == "equal" else len(placed)
+            rank = (place + 0.5) / share
             ranks[index] = (rank, _hash(cell), key)
     return ranks
 

@@ -98,6 +98,13 @@ class Dimension(ABC):
         """
         return item.id
 
+    def share(self, cell: str) -> float:
+        """How many items a selection takes of a cell, relative to other cells, under the allocation `equal`.
+
+        Best for the score's error is the weight that the cell's sub-score has in the score.
+        """
+        return 1.0
+
     def fingerprint(self) -> Mapping[str, str]:
         """Names and versions of whatever else can move the grades (scorers); extended by subclasses."""
         return {"version": self.version}
