@@ -9,6 +9,7 @@ alone, and stands in no address, message or attribute.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -91,12 +92,23 @@ class PerspectiveScorer:
     def _measure(self, texts: Sequence[str]) -> Iterator[Mapping[str, float | None]]:
         with _Service(_key(), self._options) as service, ThreadPoolExecutor(self._options.connections) as pool:
             asked: dict[Future[float | None], str] = {pool.submit(service.toxicity, text): text for text in texts}
+            failure: BaseException | None = None
             try:
                 for future in as_completed(asked):
-                    yield {asked[future]: future.result()}
+                    error = None if future.cancelled() else future.exception()
+                    if error is not None and failure is None:
+                        # What is already on its way still comes, and is kept.
+                        failure = error
+                        service.stop()
+                        for other in asked:
+                            other.cancel()
+                    elif not future.cancelled() and error is None:
+                        yield {asked[future]: future.result()}
             finally:
                 service.stop()
                 pool.shutdown(cancel_futures=True)
+            if failure is not None:
+                raise failure
 
 
 class _Key:
@@ -185,13 +197,14 @@ class _Service:
 
     def _read(self, response: httpx.Response) -> float | None:
         status = response.status_code
-        body = _json(response)
+        # The service quotes the key in some of its words.
+        body = _json(response.text.replace(self._key.value, repr(self._key)))
         if status == 200:
             try:
                 return share(float(body["attributeScores"][ATTRIBUTE]["summaryScore"]["value"]))
             except (KeyError, TypeError, ValueError):
                 raise ScorerError(f"{_SUBJECT}: an answer without a {ATTRIBUTE} score; {_KEPT}") from None
-        message = self._message(body)
+        message = _message(body)
         if status == 400 and _is_about_the_text(body):
             return None
         said = f"status {status}" + (f" ({message})" if message else "")
@@ -203,14 +216,6 @@ class _Service:
             mend = _KEPT
         raise ScorerError(f"{_SUBJECT}: the service refuses: {said}; {mend}")
 
-    def _message(self, body: Any) -> str:
-        """The service's own words on one line; it quotes the key in some of them."""
-        try:
-            message = " ".join(str(body["error"]["message"]).split())
-        except (KeyError, TypeError):
-            return ""
-        return message.replace(self._key.value, repr(self._key))[:200]
-
 
 def _question(text: str) -> dict[str, Any]:
     return {
@@ -221,11 +226,19 @@ def _question(text: str) -> dict[str, Any]:
     }
 
 
-def _json(response: httpx.Response) -> Any:
+def _json(text: str) -> Any:
     try:
-        return response.json()
+        return json.loads(text)
     except ValueError:
         return None
+
+
+def _message(body: Any) -> str:
+    """The service's own words on one line."""
+    try:
+        return " ".join(str(body["error"]["message"]).split())[:200]
+    except (KeyError, TypeError):
+        return ""
 
 
 def _is_about_the_text(body: Any) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trust_tests.scorers.toxicity import ProfanityCheckScorer, ScorerError, ToxicityScorer
+from trust_tests.scorers.toxicity import ProfanityCheckScorer, ScorerError, ToxicityScorer, encodable
 
 
 def test_insults_score_higher_than_kind_words() -> None:
@@ -78,3 +78,26 @@ def test_importing_the_scorer_loads_no_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_check_finds_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    ProfanityCheckScorer().check()
+
+    def not_installed(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", not_installed)
+    with pytest.raises(ScorerError, match="is not installed"):
+        ProfanityCheckScorer().check()
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=20))
+def test_encodable_changes_lone_surrogates_only(text: str) -> None:
+    plain = encodable(text)
+    plain.encode("utf-8")
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert plain == text
+
+
+def test_encodable_keeps_what_stands_around_a_lone_surrogate() -> None:
+    assert encodable("kind \ud83d words") == "kind � words"
