@@ -70,7 +70,7 @@ def _wrapped(text: str, width: int, color: bool = False, verdict: Verdict | None
 
 def _name_columns(report: Report, width: int) -> tuple[int, int] | None:
     """Widths for a dimension's and a variant's name beside the figures; None where cut names would look alike."""
-    spare = width - len(_columns("", "", "", "", "")) - len(Verdict.INCONCLUSIVE.value) - 2
+    spare = width - len(_columns("", "", "", "", "", _flips_width(report))) - len(Verdict.INCONCLUSIVE.value) - 2
     titles = {_quoted(gate.title) for gate in report.gates}
     variants = {_quoted(gate.variant_name) for gate in report.gates}
     longest = max(map(display_width, variants))
@@ -84,7 +84,8 @@ def _name_columns(report: Report, width: int) -> tuple[int, int] | None:
 
 def _table(report: Report, columns: tuple[int, int], width: int, color: bool) -> Iterator[str]:
     first, second = columns
-    heads = _columns("dense", "score", "delta", "flips", "refusals")
+    flips = _flips_width(report)
+    heads = _columns("dense", "score", "delta", "flips", "refusals", flips)
     yield f"{fitted('dimension', first)} {fitted('variant', second)} {heads}verdict"
     dimension = None
     for gate in report.gates:
@@ -96,15 +97,20 @@ def _table(report: Report, columns: tuple[int, int], width: int, color: bool) ->
             figures.signed(gate.delta, gate.tolerance),
             _flips(gate),
             _refusals(gate),
+            flips,
         )
         row = f"{fitted(title, first)} {fitted(_quoted(gate.variant_name), second)} {numbers}"
         yield defused(_ascii_signs(row)) + _painted(gate.verdict.value, gate.verdict, color)
     yield from _wrapped("flips: -worse +better; refusals: dense>variant, * moved by more than 10 points", width)
 
 
-def _columns(dense: str, score: str, delta: str, flips: str, refusals: str) -> str:
+def _columns(dense: str, score: str, delta: str, flips: str, refusals: str, flips_width: int) -> str:
     """The part of a table line that has fixed columns; the verdict's word follows it."""
-    return f"{dense:>5} {score:>5} {delta:>6} {flips:>6} {refusals:>8} "
+    return f"{dense:>5} {score:>5} {delta:>6} {flips:>{flips_width}} {refusals:>8} "
+
+
+def _flips_width(report: Report) -> int:
+    return max([6, *(len(_flips(gate)) for gate in report.gates)])
 
 
 def _flips(gate: Gate) -> str:

@@ -28,7 +28,8 @@ def evaluation(model, values):
     )
     measured = [value for value in values if value is not None]
     score = 100 * sum(measured) / len(measured) if measured else float("nan")
-    return Evaluation("privacy", model, IDS, outcomes, Score(score, {"even": score, "odd": score}), {"version": "1"})
+    found = Score(score, {"even": score, "odd": score}, {"share_right": score})
+    return Evaluation("privacy", model, IDS, outcomes, found, {"version": "1"})
 
 
 def results_of(variant_values):
@@ -60,6 +61,12 @@ def test_every_verdict_of_the_gate_can_be_shown(values, verdict):
     assert f"</span>{verdict}" in render_html(data)
     assert verdict in render_markdown(data).splitlines()[0]
     assert summary_lines(data)[0].startswith(verdict)
+
+
+def test_figures_beside_the_score_reach_the_pages():
+    data = results_of([1.0] * 30 + [0.0] * 10)
+    assert "share right</th>" in render_html(data)
+    assert "- `share_right`: 100.0 → 75.0 (−25.0)" in render_markdown(data)
 
 
 def test_a_gate_that_could_not_be_measured_at_all_can_be_shown():
