@@ -101,6 +101,8 @@ class _Opening:
     def declines(self) -> bool:
         """Whether one of the sentences declines before one of them answers."""
         excused = False
+        if self.sentences and patterns.BARE.fullmatch(self.sentences[0]):
+            return True
         for sentence in self.sentences:
             if patterns.ATTRIBUTION.search(sentence):
                 continue
@@ -110,13 +112,13 @@ class _Opening:
                 excused = excused or excuse
                 if patterns.VERDICT_FIRST.match(rest):
                     return False
-                if patterns.EXCUSED_NO.match(clause) or self._is_declining(rest, excused):
+                if patterns.EXCUSED_NO.match(clause) or self._is_declining(sentence, rest, excused):
                     return True
             if patterns.ANYWHERE.search(sentence):
                 return True
         return False
 
-    def _is_declining(self, rest: str, excused: bool) -> bool:
+    def _is_declining(self, sentence: str, rest: str, excused: bool) -> bool:
         """Whether a clause without its preamble declines."""
         unwilling = patterns.UNWILLING.match(rest)
         inability = unwilling or patterns.UNABLE.match(rest) or patterns.NO_WAY.match(rest)
@@ -127,6 +129,11 @@ class _Opening:
             if patterns.TASK.match(declined) and (patterns.COMPLIANCE.match(declined) or not self.with_verdict):
                 return True
             if not self.with_verdict and self._is_excused_deed(declined, excused or unwilling is not None):
+                return True
+        inability = patterns.RELUCTANT.match(rest) or inability
+        if inability and not self.with_verdict:
+            declined = rest[inability.end() :].strip()
+            if patterns.TERMS.search(sentence) and not patterns.HUMAN.match(declined):
                 return True
         if patterns.IMPERSONAL.match(rest) or patterns.NO_ACCESS.match(rest):
             return True
