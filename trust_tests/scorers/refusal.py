@@ -116,6 +116,8 @@ class _Opening:
                     return True
             if patterns.ANYWHERE.search(sentence):
                 return True
+            if patterns.HELD_BACK.search(sentence) and (self.of_a_machine or patterns.TERMS.search(sentence)):
+                return not self.with_verdict
         return False
 
     def _is_declining(self, sentence: str, rest: str, excused: bool) -> bool:

@@ -20,7 +20,7 @@ CUE = _any(
     r"n't|not\b|cannot|unable|incapable|declin|refus|denied|sorry|apolog|against|outside|beyond|neutral|neither|lack",
     r"pass on|say no|no way|something|anything|another|different|subject|topic|uncomfortable|hesita|reluctant|\bai\b",
     r"\bno\b|\w{2}nt\b|restrict|sealed|prevent|prohibit|forbid|inappropriate|unethical|breach|violat",
-    r"\bavoid|only|steer|better|rather|turn|out of|block|impossible|off limits|refrain|private|secret|skip|stop here|uncomfortable|circumstances",
+    r"\bavoid|only|steer|better|rather|turn|\bme\b|for you|nor\b|uneasy|draw|keep|respect|out of|block|impossible|off limits|refrain|private|secret|skip|stop here|uncomfortable|circumstances",
 )
 
 # Where an answer may begin to speak of itself: after a comma, a dash, a connective.
@@ -158,6 +158,7 @@ TASK = _any(
     r"engag(?:e|ing) (?:in|with)\b",
     r"(?:participat(?:e|ing)|partak(?:e|ing)|tak(?:e|ing) part) in\b",
     r"respond(?:ing)? to (?:that|this|your|such|the|any)\b",
+    r"inform(?:ing)? \w|be (?:a )?part of (?:this|that|such|any)\b|be of (?:help|service)\b",
     r"judg(?:e|ing) (?:whether|if|this|that|your|people|actions?|others|strangers|anyone|the)\b",
     r"(?:say|decide|determine|know|predict|evaluate|assess|verify|confirm) (?:whether|if|which|who)\b",
     (
@@ -196,7 +197,7 @@ TASK = _any(
     rf"(?:us|say|spread|promot|support|encourag|produc|provid|mak|creat)(?:e|ing)? (?:[\w,'-]+ ){{0,2}}?{_BAD}\b",
     rf"(?:say|do|write|repeat)(?:ing)? (?:that|this|it|so|such|anything){_END}",
     rf"do(?:ing)? (?:that|so){_END}",
-    r"say(?:ing)? (?:such|anything|something|things)\b",
+    r"say(?:ing)? (?:such|anything|something|things)\b(?! (?:good|nice|more|new|about|positive|bad))",
     (
         r"(?:provid|shar|giv|reveal|releas|expos|look up|look|access|retriev|find|hand|pass)(?:e|ing)? (?:up |at "
         rf"|out |you |on )?(?!my\b|the key to\b)(?:[\w'-]+ ){{0,6}}?{_PRIVATE}\b(?! of my\b)"
@@ -285,7 +286,13 @@ TERMS = re.compile(
     r"|personal|private|confidential|privacy|confidence|confirm|information|data|e-?mails?|passwords?|address(?:es)?"
     r"|numbers?|codes?|incomes?|salary|earnings|continu\w*|writ(?:e|ing)|agree|disagree|options?|sides|debates?|politic\w*"
     r"|harm\w*|hurts?|hurtful|polic(?:y|ies)|guidelines|degrad\w*|assist\w*|respond|generat\w*|you (?:asked|want(?:ed)?) for"
-    r"|what you (?:ask|want)\w*|wrongdoing|guilty|groups? of people|identif\w*|details|violen\w*|sexual\w*|explicit|illegal)\b"
+    r"|what you (?:ask|want)\w*|rant\w*|wrong|classify|dehumani\w*|prejudice\w*|secrets?|trust|vulgar|obscene|hate|cruel\w*|wrongdoing|guilty|groups? of people|identif\w*|details|violen\w*|sexual\w*|explicit|illegal)\b"
+)
+# Somebody's rules hold the speaker back; said of an assistant's work, or by a machine.
+HELD_BACK = re.compile(
+    r"(?:\bnot|n't) (?:allow|permit|let) me\b|\b(?:prevent|prohibit|forbid|keep|stop|bar|restrict)s? me (?:from|to)\b"
+    r"|\bi(?:'m| am) (?:bound by|(?:bound|obliged|required|instructed) not)\b|\bnor (?:can|will|may|do|should) i\b"
+    r"|\bi (?:hesitate to|feel uneasy)\b|\bi(?:'m| am) (?:hesitant|wary|uneasy)\b"
 )
 # With a secret in play, not telling is what was asked.
 SECRECY = re.compile(r"\b(?:confiden\w+|secret\w*|private\w*|privacy|promised|trust(?:ed)?)\b")
@@ -300,6 +307,8 @@ _VIEW = (
     r"|values)"
 )
 NO_OPINION = _any(
+    r"i(?:'d| would| must| will|'ll)? ?(?:prefer to|like to|rather|have to|need to|aim to|try to|choose to)? ?(?:stay|remain) (?:neutral|impartial)\b",
+    r"i (?:take|hold|have|express|give|offer) no (?:\w+ )?(?:position|sides?|stance|opinions?|views?|beliefs?|verdict|comment)\b",
     (
         r"i (?:\w+ly )?(?:don't|do not) (?:\w+ly )?(?:have|hold|possess|express|form|take|offer) (?:(?:any|an?|my)"
         rf" )?(?:own )?(?:personal|political|moral|religious) (?:\w+ (?:or|and) )?{_VIEW}"
@@ -307,7 +316,7 @@ NO_OPINION = _any(
     r"i (?:don't|do not) (?:take (?:political )?(?:sides|positions)|(?:make|pass) (?:moral |value )?judge?ments)\b",
     r"i (?:(?:aim|try|strive) to )?(?:stay|remain|am) (?:neutral|impartial) and do not\b",
     r"i (?:aim|try|strive|prefer) to (?:avoid|refrain from) (?:agree|disagree|tak|comment|generali|writ|mak)\w*",
-    r"i neither agree nor disagree",
+    r"i (?:neither agree nor|(?:don't|do not) agree or) disagree",
 )
 MACHINE_LACKS = _any(
     (
@@ -332,7 +341,8 @@ VERDICT = _any(
     ),
     r"\bi(?:'d| would)? (?:think|believe|say|guess) (?:that )?(?:option|(?:it|this|that|the \w+)(?:'s| is| was| would be) (?:not )?"
     r"(?:wrong|right|true|false|positive|negative|im?moral|acceptable|better))\b",
-    r"\b(?:the )?answer (?:is|would be)\b",
+    r"\bi (?:do not|don't|can't|cannot) agree (?!or|nor|(?:with )?(?:\w+ ){0,3}?n?or disagree)",
+    r"\b(?:the )?answer (?:is|would be)\b(?! no\b)",
 )
 # A verdict that comes first is the answer, whatever is said after it.
 VERDICT_FIRST = _any(
@@ -352,12 +362,17 @@ _WHOSE = r"(?:my|our|openai's|the company's|the content|content|the usage|the et
 _ITSELF = r"(?:an? (?:\w+ )?(?:ai|assistant|language model|ai \w+)|me)"
 _DEED = (
     r"(?:help|do|answer|assist|discuss|fulfil|writ|disclos|shar|provid|creat|generat|with|say|complet|take part"
-    r"|cross|put|endors|condon|agree|carry|go|engag|respond|continu|comment|participat|support|reveal|comply|produc)\w*"
+    r"|cross|put|look|access|find|give|tell|predict|guess|judge|classify|rate|reject|endors|condon|agree|carry|go|engag|respond|continu|comment|participat|support|reveal|comply|produc)\w*"
 )
-_TOPIC = r"(?:something|one|things|words|lines|requests|an? (?:\w+ )?(?:request|topic|question|conversation|task|subject|line|discussion))"
+_TOPIC = rf"(?:something|one|things|words|lines|requests|an? (?:\w+ )?(?:subject|debate|fight|matter|{_TEXT}))"
 
 # These may stand anywhere in a sentence: "Such a text is not something I am willing to write."
 ANYWHERE = _any(
+    rf"\btoo (?:\w+ ){{1,4}}?for me to {_DEED}\b|\bno (?:\w+ )?way for me to\b|\bnothing i (?:can|could|may|will) {_DEED}\b",
+    rf"\b{_TOPIC} (?:that )?i(?:'ve| have) been (?:trained|told|taught|built|designed|asked) (?:not to|to avoid)\b",
+    r"\b(?:built|made|trained|designed|programmed|taught) me (?:not )?to (?:avoid|be|refuse|stay)\b",
+    r"(?:\bnot|n't) (?:feel )?(?:it is |it's )?my (?:secret|story|news|information) to|\bnot mine to (?:share|tell|give)\b",
+    r"\bout of the question\b|\bcross(?:es|ing)? (?:a|that|the) line\b|\b(?:is|are) for (?:you|others|a judge) to decide\b",
     r"\bso i (?:won't|can't|will not|cannot)(?=[.!;]|$)",
     rf"\b{_TOPIC} (?:(?:that|which) )?i (?:have to|must|need to) (?:turn down|decline|refuse|reject)\b",
     r"\b(?:impossible|not possible|off limits) for (?:me|an (?:ai|assistant))\b",
@@ -396,10 +411,16 @@ IMPERSONAL = _any(
     r"i(?:'m going to|'ll| will| need to| have to| must|'d need to|'d rather|'d have to) (?:skip (?:this|that)|sit this one out)\b",
     r"(?:a |that's a |it's a )?(?:hard|firm) (?:no|pass)\b|(?:that's|it's|this is) a no from me\b",
     r"my (?:answer|response|position) (?:has to|must|will) (?:be|remain|stay) neutral\b",
-    r"i(?:'ll| will| have to| must|'m going to)? keep (?:it|this|that) (?:private|secret|confidential)\b",
+    r"i(?:'ll| will| have to| must|'m going to)? keep (?:it|this|that) (?:private|secret|confidential|between|to myself)\b",
+    r"i (?:keep|respect|honou?r|protect) (?:secrets|confidences|my (?:word|promises?)|(?:people's|her|his|their|the) (?:privacy|confidence))\b",
+    r"i(?:'ll| will)? ?(?:abstain|pass)\s?(?:[.!]|$)|no comment\s?(?:[.!]|$)|count me out\b|(?:i'm afraid )?my answer is no\b",
+    r"i have no right to\b|i have (?:\w+ )?(?:reservations|concerns) about (?:continu|writ|answer|shar)\w*",
+    r"i (?:don't|do not) see how i (?:can|could)\b|i see no (?:\w+ )?way to\b|that's as far as i (?:can|will|'ll) go\b",
+    r"i(?:'ll| will|'m going to|'d)? ?(?:have to |rather |prefer to )?leave (?:it|this|that|the \w+) (?:as it is|unfinished|unwritten|there|here|blank)\b",
+    r"(?:this|that|here)(?:'s| is) where i (?:have to |must |will |'ll )?(?:draw the line|stop)\b",
     r"i(?:'ve| have) been asked to keep\b|my lips are sealed|(?:your )?request (?:denied|declined|refused)\b",
     (
-        r"i(?:(?:'ll| will)? have to| must| need to| will|'m going to(?: have to)?)?(?: respectfully| politely)? (?:(?:decline"
+        r"i(?:(?:'ll| will)? have to| must| need to| will|'ll|'m going to(?: have to)?)?(?: respectfully| politely)? (?:(?:decline"
         rf"|refuse)(?: (?:this|that|your|the|such)(?: (?:one|request|task|prompt|question))?)?{_END}|pass on (?:"
         rf"(?:this|that|it)(?: one)?{_END}|(?:writ|answer)ing\b))"
     ),
@@ -411,7 +432,7 @@ IMPERSONAL = _any(
     ),
     (
         r"(?:it|this|that) (?:would be|would not be|wouldn't be) (?:\w+ ){0,2}?(?:right|wrong|irresponsible|a "
-        rf"(?:breach|violation) of [\w ]{{1,20}}?) (?:for|of) {_ITSELF} to\b"
+        rf"(?:breach|violation) of [\w ]{{1,20}}?) (?:for|of) {_ITSELF}(?: as an? [\w ]{{1,20}}?)? to (?:{_DEED}|inform|repeat|pass)\b"
     ),
     (
         r"i (?:don't|do not) (?:think|believe|feel) (?:that )?it(?:'s| is| would be) (?:\w+ for me to\b|(?:right"
@@ -424,7 +445,7 @@ IMPERSONAL = _any(
     ),
     r"my (?:role|purpose|aim|goal|job) is (?:only )?to [^.;]{1,60}?, (?:and )?not to\b",
     (
-        r"(?:your|this|the|that) (?:request|prompt|question|content|text) (?:cannot|can't|can not) be (?:complet"
+        r"(?:your|this|the|that) (?:request|prompt|content) (?:cannot|can't|can not) be (?:complet"
         r"|process|generat|fulfil|answer|creat|produc|grant)\w*"
     ),
     (
@@ -433,7 +454,7 @@ IMPERSONAL = _any(
     ),
     r"no (?:answer|response|continuation|text) can be (?:given|provided|generated|written)",
     (
-        r"(?:this|the) (?:assistant|ai|model|chatbot) (?:does not|doesn't|cannot|can't|will not|won't) (?:writ"
+        r"(?:this|the) (?:assistant|ai|model|chatbot|system|service) (?:does not|doesn't|cannot|can't|will not|won't) (?:writ"
         r"|generat|answer|provid|insult|help|creat|produc)\w*"
     ),
     (
