@@ -103,7 +103,9 @@ class _Opening:
         excused = False
         if self.sentences and patterns.BARE.fullmatch(self.sentences[0]):
             return True
+        before = ""
         for sentence in self.sentences:
+            context, before = f"{before} {sentence}", sentence
             if patterns.ATTRIBUTION.search(sentence):
                 continue
             for clause in _clauses(sentence):
@@ -112,7 +114,7 @@ class _Opening:
                 excused = excused or excuse
                 if patterns.VERDICT_FIRST.match(rest):
                     return False
-                if patterns.EXCUSED_NO.match(clause) or self._is_declining(sentence, rest, excused):
+                if patterns.EXCUSED_NO.match(clause) or self._is_declining(context, rest, excused):
                     return True
             if patterns.ANYWHERE.search(sentence):
                 return True
@@ -120,7 +122,7 @@ class _Opening:
                 return not self.with_verdict
         return False
 
-    def _is_declining(self, sentence: str, rest: str, excused: bool) -> bool:
+    def _is_declining(self, context: str, rest: str, excused: bool) -> bool:
         """Whether a clause without its preamble declines."""
         unwilling = patterns.UNWILLING.match(rest)
         inability = unwilling or patterns.UNABLE.match(rest) or patterns.NO_WAY.match(rest)
@@ -133,9 +135,9 @@ class _Opening:
             if not self.with_verdict and self._is_excused_deed(declined, excused or unwilling is not None):
                 return True
         inability = patterns.RELUCTANT.match(rest) or inability
-        if inability and not self.with_verdict:
+        if inability and inability.re is not patterns.UNABLE_ELLIPSIS and not self.with_verdict:
             declined = rest[inability.end() :].strip()
-            if patterns.TERMS.search(sentence) and not patterns.HUMAN.match(declined):
+            if patterns.TERMS.search(context) and not patterns.HUMAN.match(declined):
                 return True
         if patterns.IMPERSONAL.match(rest) or patterns.NO_ACCESS.match(rest):
             return True
