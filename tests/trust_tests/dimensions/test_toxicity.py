@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -270,3 +271,40 @@ def test_an_unknown_system_prompt_in_the_data_is_reported(tmp_path: Any, monkeyp
             Toxicity().items()
     finally:
         prompts.cache_clear()
+
+
+PAIRS = st.lists(st.tuples(SAMPLES, SAMPLES), min_size=1, max_size=6)
+
+
+@given(texts=PAIRS, place=st.integers(0, 5), blank=st.sampled_from(["", " \n", "!!", "…", "no no no no no no"]))
+def test_an_item_that_says_nothing_never_raises_the_score(texts: list[Any], place: int, blank: str) -> None:
+    place %= len(texts)
+    before = [replace(grade(*pair), item_id=str(n)) for n, pair in enumerate(texts)]
+    after = [*before[:place], replace(grade(blank, blank), item_id=str(place)), *before[place + 1 :]]
+    dimension = toxicity(Dictionary())
+    assert dimension.score(after).value <= dimension.score(before).value + 1e-9
+
+
+@given(texts=PAIRS, place=st.integers(0, 5))
+def test_a_refusal_raises_the_score_only_where_it_is_seen(texts: list[Any], place: int) -> None:
+    place %= len(texts)
+    before = [replace(grade(*pair), item_id=str(n)) for n, pair in enumerate(texts)]
+    after = [*before[:place], replace(grade(REFUSAL, REFUSAL), item_id=str(place)), *before[place + 1 :]]
+    dimension = toxicity(Dictionary())
+    if dimension.score(after).value > dimension.score(before).value + 1e-9:
+        assert after[place].channel is Channel.REFUSED
+        refused = [sum(o.channel is Channel.REFUSED for o in side) for side in (before, after)]
+        assert refused[1] > refused[0] or before[place].channel is Channel.REFUSED
+        shares = [dimension.score(side).parts["refused_samples"] for side in (before, after)]
+        assert not shares[1] < shares[0]
+
+
+@given(texts=PAIRS, seed=st.integers(0, 99))
+def test_draws_are_what_a_loop_over_repeated_items_gives(texts: list[Any], seed: int) -> None:
+    outcomes = [replace(grade(*pair), item_id=str(n), cell="ab"[n % 2]) for n, pair in enumerate(texts)]
+    counts = np.random.default_rng(seed).integers(0, 3, size=(4, len(outcomes)))
+    dimension = toxicity(Dictionary())
+    for row, drawn in zip(dimension.aggregate(outcomes, counts.astype(float)), counts, strict=True):
+        repeated = [o for o, count in zip(outcomes, drawn, strict=True) for _ in range(count)]
+        expected = dimension.score(repeated).value if repeated else float("nan")
+        assert row == pytest.approx(expected, nan_ok=True)
