@@ -90,7 +90,10 @@ def benchmark_items(benchmark: Benchmark, wanted: Sequence[Run]) -> list[Item]:
 
     A run is a cell; versions of one sentence, and of one question, are a cluster. Raises DataError.
     """
-    files = {STYLE: Sentences.read(benchmark), KNOWLEDGE: Questions.read(benchmark)}
+    files: Mapping[str, Sentences | Questions] = {
+        STYLE: Sentences.read(benchmark),
+        KNOWLEDGE: Questions.read(benchmark),
+    }
     items = []
     for run in wanted:
         shots = files[run.kind].demonstrations(run.demonstrations) if run.demonstrations else ()
@@ -153,7 +156,11 @@ class Questions:
     def read(cls, benchmark: Benchmark) -> Questions:
         """Raises DataError, one line."""
         path = benchmark.path(*KNOWLEDGE_FILES)
-        fields = {"question_sentence": str, "choices": list, "answer": (str, list)}
+        fields: dict[str, type | tuple[type, ...]] = {
+            "question_sentence": str,
+            "choices": list,
+            "answer": (str, list),
+        }
         sets = _sets(path, "test", "demo", fields, ("question_sentence", "answer"))
         for rows in sets.values():
             for row, where in rows:

@@ -8,6 +8,7 @@ for a model that never answers, or always says `negative`; a seed with one missi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -71,6 +72,10 @@ class AdversarialDemonstrations(Dimension):
 
     def items(self) -> Sequence[Item]:
         """The items of the 30 cells of the score, in the tier full also of the 12 clean ones. Raises DataError."""
+        return self._items
+
+    @cached_property
+    def _items(self) -> Sequence[Item]:
         wanted = [cell for cell in cells() if self.setup.tier == "full" or cell.kind != CLEAN]
         return benchmark_items(self.setup.files, wanted)
 

@@ -8,6 +8,7 @@ anywhere in the answer is right even beside another digit; the answer `4` ("I do
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -104,6 +105,10 @@ class OutOfDistribution(Dimension):
 
     def items(self) -> Sequence[Item]:
         """The items of the 36 runs that are in the score. Raises DataError."""
+        return self._items
+
+    @cached_property
+    def _items(self) -> Sequence[Item]:
         return benchmark_items(self.setup.files, runs())
 
     def stratum(self, item: Item) -> str:
