@@ -22,6 +22,7 @@ GOLDEN = golden_prompts("adv_demo")
 REAL = [prompt for prompt in GOLDEN if not prompt.get("synthetic")]
 SYNTHETIC = [prompt for prompt in GOLDEN if prompt.get("synthetic")]
 DIMENSION = paper.AdversarialDemonstrations(Setup(protocol="paper", tier="full"))
+FILES = [f"{cell.name}/{seed}" for cell in cells() for seed in cell.seeds]
 TASKS = {cell.name: cell for cell in cells()}
 
 
@@ -38,7 +39,7 @@ def graded(recording):
     """Outcomes of a recording; an item that was not recorded is missing, and so is a file that is not there."""
     items, responses = [], []
     inputs = recording.expected["inputs"]
-    for cell in (f"{cell.name}/{seed}" for cell in cells() for seed in cell.seeds):
+    for cell in FILES:
         rows = {row["row"]: row for row in recording.by_cell.get(cell, [])}
         for row in range(max(inputs.get(cell, {}).get("n_items") or 1, len(rows))):
             found = rows.get(row)
@@ -55,7 +56,7 @@ def same(value, expected):
 
 @pytest.mark.parametrize("recording", RECORDINGS)
 def test_every_recorded_cell_is_one_of_the_dimensions(recording):
-    assert set(recording.by_cell) <= {f"{cell.name}/{seed}" for cell in cells() for seed in cell.seeds}
+    assert set(recording.by_cell) <= set(FILES)
 
 
 @needs_replay

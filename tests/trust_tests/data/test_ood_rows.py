@@ -17,19 +17,8 @@ from trust_tests.data.tiers import select, spread
 from trust_tests.dimensions import get_dimension
 from trust_tests.dimensions.base import Setup
 
-SETS = [
-    "base",
-    "augment",
-    "shake_w",
-    "shake_p0",
-    "shake_p0.6",
-    "bible_p0",
-    "bible_p0.6",
-    "romantic_p0",
-    "romantic_p0.6",
-    "tweet_p0",
-    "tweet_p0.6",
-]
+DECODED = [f"{style}_{p}" for style in ("shake", "bible", "romantic", "tweet") for p in ("p0", "p0.6")]
+SETS = ["base", "augment", "shake_w", *DECODED]
 DEMOS = [f"{name}_{n}" for name in ("base", *(s for s in SETS if s.endswith("p0.6"))) for n in range(3)]
 SUBJECTS = ("2021_qa", "global_facts", "machine_learning", "moral_scenarios", "us_foreign_policy")
 
