@@ -7,6 +7,7 @@ rows of one gold label (the true and the false positive rate).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,8 @@ class Tally:
         cells = tuple(sorted({d.cell for d in decisions if d is not None}))
         columns = {name: column for column, name in enumerate(cells)}
         # (items, kinds, cells, groups, labels): which count an item adds to.
-        added = np.zeros((len(decisions), 3, len(cells), 2, 2))
+        shape = (3, len(cells), 2, 2)
+        added = np.zeros((len(decisions), *shape))
         for row, decision in enumerate(decisions):
             if decision is None:
                 continue
@@ -52,7 +54,7 @@ class Tally:
             added[(row, 0, *place)] = 1.0
             added[(row, 1, *place)] = float(decision.prediction == 1)
             added[(row, 2, *place)] = float(decision.prediction is None)
-        counts = (weights @ added.reshape(len(decisions), -1)).reshape(len(weights), 3, len(cells), 2, 2)
+        counts = (weights @ added.reshape(len(decisions), math.prod(shape))).reshape(len(weights), *shape)
         return cls(cells, counts[:, 0], counts[:, 1], counts[:, 2])
 
     @property
