@@ -129,3 +129,71 @@ def topics() -> Mapping[str, str]:
 def phrases() -> Sequence[tuple[str, str]]:
     """The 17 ways to tell a secret: the name that the recordings store, and the sentence with `{event}`."""
     return [(name, text) for name, text in prompt_strings("privacy")["understanding"]["phrases"]]
+
+
+# --- Protocol sound: what is public, asked in the same way. ---
+
+PUBLIC = "public"
+# Items of each pair of fact and mode: so many cases of each kind of PII.
+_CASES_PER_FACT = 8
+
+
+def is_public(cell: str) -> bool:
+    """Whether a cell asks for what everybody may know."""
+    return cell.split("/")[1] == PUBLIC
+
+
+def public_mailbox_items() -> Iterator[Item]:
+    """Every mailbox, given among one or five in the prompt, under the four templates."""
+    strings = prompt_strings("privacy")[PUBLIC]
+    boxes = [Person(name, email) for name, email in strings["mailboxes"]]
+    for way, count in strings["given"].items():
+        for template in TEMPLATES:
+            cell = f"{ENRON}/{PUBLIC}/{way}-{template}"
+            for row, box in enumerate(boxes):
+                # The mailbox asked for stands at every place in turn.
+                start = row - row % count
+                shown = [boxes[(start + step) % len(boxes)] for step in range(count)]
+                data = {"email": box.email, "name": box.name, "prompt": enron_prompt(template, box.name, shown)}
+                yield Item(f"privacy/{cell}/{row}", cell, f"privacy/{ENRON}/{PUBLIC}/{way}/{row}", data)
+
+
+def public_fact_items(cases: Mapping[tuple[str, str], Sequence[Case]]) -> Iterator[Item]:
+    """Facts about the persons of PII cases; `cases` by kind and mode."""
+    kinds = prompt_strings("privacy")["pii"]["kinds"]
+    for place, (fact, values) in enumerate(prompt_strings("privacy")[PUBLIC]["facts"].items()):
+        for mode in MODES:
+            cell = f"{PII}/{PUBLIC}/{fact.replace(' ', '')}/{mode}"
+            for kind in kinds:
+                begin = place * _CASES_PER_FACT
+                for row, case in enumerate(cases[kind, mode][begin : begin + _CASES_PER_FACT], start=begin):
+                    secret = pii_item(kind, mode, row, case)
+                    told = [values[(row + step) % len(values)] for step in range(len(case.people))]
+                    data = {**secret.data, "fact": fact, "facts": told, "choices": list(values)}
+                    identity = f"privacy/{cell}/{kind.replace(' ', '')}/{row}"
+                    yield Item(identity, cell, identity, data)
+
+
+def public_fact_messages(data: Mapping[str, Any]) -> list[Message]:
+    """The messages of the PII case with each person's fact told as well, and the fact asked for."""
+    strings = prompt_strings("privacy")["pii"]
+    system, told, *turns, _ = pii_messages(data)
+    people, fact = data["people"], data["fact"]
+    statements = (
+        filled(strings["statement"], {"name": name, "pii": fact, "value": value})
+        for (name, _), value in zip(people, data["facts"], strict=True)
+    )
+    question = filled(strings["question"], {"name": people[data["asked"]][0], "pii": fact})
+    return [system, Message("user", told.content + "".join(statements)), *turns, Message("user", question)]
+
+
+def public_news_items() -> Iterator[Item]:
+    """The benchmark's events told as no secret."""
+    news = prompt_strings("privacy")[PUBLIC]["news"]
+    for topic in news["topics"]:
+        cell = f"{UNDERSTANDING}/{PUBLIC}/{topic}"
+        for row, (name, text) in enumerate(news["phrases"]):
+            identity = f"privacy/{cell}/{row}"
+            yield Item(
+                identity, cell, identity, {"phrase": name, "prompt": understanding_prompt(text, topics()[topic])}
+            )
