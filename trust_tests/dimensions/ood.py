@@ -55,9 +55,18 @@ class OutOfDistribution(Dimension):
     Parts, in percent: the four, `abstained`, `knowledge_when_answered`, `refusal_rate` (of all items, with
     abstentions).
 
-    Repaired flaws of the published measurement, and what each moves on GPT-3.5's recorded answers
-    (`tests/benchmarks/repairs_ood.py`; the score is 69.10 there and {repaired} here):
-    {repairs}
+    Repaired flaws of the published measurement, and what each moves on the recorded answers of GPT-3.5, whose
+    score is 69.10 there and 63.76 here (`python tests/benchmarks/repairs_ood.py`):
+    - There, a refusal is a success in the part knowledge, which is perfect for a model that always declines. Here it is
+      worth 0: -5.03 (knowledge 62.36 to 42.21, with 19.0 % abstained and 50.7 % right of the rest beside it).
+    - There, labels are substrings ("nonnegative", the 1 of "10"), and the gold choice's text is right beside another
+      digit. Here labels are words and digits that stand alone, and an answer that names two is unparsable: -0.31.
+    - There, the choice 4 is a wrong answer unless "don't know" is written out. Here it abstains: 0 (GPT-3.5 never
+      gave it; models that do as they are told do).
+    - There, a neutral sentiment is a refusal. Here it is unparsable; the refusal rate falls from 14.8 % to 3.3 %.
+    - There, templates of the paper, an invented consent of the assistant, capitalised labels in demonstrations. Here
+      the tokenizer's own template, the task as system message and the labels as the task spells them; recorded answers
+      cannot show what that moves.
     """
 
     name: ClassVar[str] = "ood"
