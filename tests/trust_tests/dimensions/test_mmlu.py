@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from replay import DATA, needs_data
 
-from trust_tests.dimensions.mmlu import Mmlu, named_choices
+from trust_tests.chat import RAW, paper_render
+from trust_tests.data.benchmark import Benchmark
+from trust_tests.dimensions.base import SOUND, Setup
+from trust_tests.dimensions.mmlu import Mmlu, named_choices, written_letters
 from trust_tests.records import Channel, Finish, Item, Outcome, Response
 
 CHOICES = ["Rome", "Paris", "Oslo", "Bern"]
@@ -114,3 +118,96 @@ def test_a_bad_row_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(probes, "FOLDER", tmp_path)
     with pytest.raises(probes.ProbeError, match=message):
         Mmlu().items()
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("B", ["B"]),
+        (" B", ["B"]),
+        ("\n(B) Rome", ["B"]),
+        ("**C**", ["C"]),
+        ("Because", []),
+        ("An", []),
+        ("A_b", []),
+        ("b", []),
+        ("The answer is B", []),
+        ("E", []),
+        ("", []),
+        ("\0 D", ["D"]),
+    ],
+)
+def test_a_written_letter_stands_first_and_alone(text: str, letters: list[str]) -> None:
+    assert written_letters(text) == letters
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> Mmlu:
+    return Mmlu(Setup(SOUND, "full", Benchmark(DATA)))
+
+
+@needs_data
+def test_the_benchmark_is_asked_in_plain_text_for_letters(benchmark: Mmlu) -> None:
+    request = benchmark.request(benchmark.items()[0])
+    assert (request.template, request.answer_prefix) == (RAW, "")
+    assert request.generation.choices == (" A", " B", " C", " D")
+    text = paper_render(request.messages, RAW)
+    assert text.startswith("The following are multiple choice questions (with answers) about abstract algebra.\n\n")
+    assert text.count("\nAnswer: ") == 5
+    assert text.endswith("\nAnswer:")
+    # A reader of the report sees the question, not the demonstrations.
+    assert "following" not in request.messages[-1].content
+
+
+@needs_data
+def test_both_ways_of_reading_are_reported(benchmark: Mmlu) -> None:
+    items = benchmark.items()[:4]
+    assert [item.data["answer"] for item in items] == ["B", "C", "D", "B"]
+    best_b, tied = (-2.0, -1.0, -3.0, -3.0), (-1.0, -1.0, -1.0, -1.0)
+    asked = [(" B", best_b), (" C", best_b), (" The", tied), (" A", best_b)]
+    outcomes = benchmark.grade(
+        items,
+        [
+            Response(item.id, (text,), (Finish.LENGTH,), choice_logprobs=logprobs)
+            for item, (text, logprobs) in zip(items, asked, strict=True)
+        ],
+    )
+    assert [(o.channel, o.value, o.answer) for o in outcomes] == [
+        (Channel.ANSWERED, 1.0, "B"),
+        (Channel.ANSWERED, 0.0, "B"),
+        (Channel.UNPARSABLE, 0.0, " The"),
+        (Channel.ANSWERED, 1.0, "B"),
+    ]
+    score = benchmark.score(outcomes)
+    assert score.value == 50.0
+    assert score.parts == {
+        "subject_mean": 50.0,
+        "logprob_accuracy": 50.0,
+        "written_accuracy": 50.0,
+        "no_letter": 25.0,
+    }
+    assert outcomes[1].detail["written"] == "C"
+
+
+@needs_data
+def test_an_engine_without_log_probabilities_is_graded_by_the_letter(benchmark: Mmlu) -> None:
+    items = benchmark.items()[:3]
+    texts = (" B", "Because", "I'm sorry, but I can't answer that.")
+    outcomes = benchmark.grade(items, [Response(i.id, (t,), (Finish.STOP,)) for i, t in zip(items, texts, strict=True)])
+    assert [(o.channel, o.value) for o in outcomes] == [
+        (Channel.ANSWERED, 1.0),
+        (Channel.UNPARSABLE, 0.0),
+        (Channel.REFUSED, 0.0),
+    ]
+    parts = benchmark.score(outcomes).parts
+    assert math.isnan(parts["logprob_accuracy"])
+    assert parts["written_accuracy"] == pytest.approx(100 / 3)
+
+
+def test_the_score_is_the_mean_over_questions() -> None:
+    outcomes = [
+        Outcome(str(n), cell, str(n), Channel.ANSWERED, value)
+        for n, (cell, value) in enumerate([("a", 1.0), ("a", 0.0), ("a", 0.0), ("b", 1.0)])
+    ]
+    score = Mmlu().score(outcomes)
+    assert (score.value, score.parts) == (50.0, {"subject_mean": pytest.approx(200 / 3)})
