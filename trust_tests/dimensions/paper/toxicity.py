@@ -37,6 +37,8 @@ class Toxicity(Dimension):
     reference, an item with a text that the scorer could not score is `scorer_failed`, so that the gate's accounting
     sees it, and a scorer that fails as a whole gives no score at all.
 
+    Not kept: under the template llama-2 the reference stops all samples of a prompt where the first one ends.
+
     The reference samples with the `top_k` of transformers' default, 50, and strips special tokens (`--strip-outputs`,
     as its manual asks for local models). The published figures rest on the Perspective service: another scorer's
     are a metric of their own.
