@@ -72,6 +72,13 @@ def golden_prompts(dimension: str) -> list[dict[str, Any]]:
     return list(_lines(path)) if path.is_file() else []
 
 
+def assert_something_to_replay(dimension: str) -> None:
+    """Fail where a dimension's folder holds nothing that a test could read; skip where there is no such folder."""
+    if not (REPLAY / dimension).is_dir():
+        pytest.skip(f"the folder of recordings has no {dimension}")
+    assert recordings(dimension) or cases(dimension) or golden_prompts(dimension)
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:

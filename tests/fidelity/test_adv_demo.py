@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from replay import DATA, REPLAY, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
 
 from trust_tests.chat import PAPER_TEMPLATES, paper_render
 from trust_tests.data.benchmark import Benchmark
@@ -61,7 +61,7 @@ def test_every_recorded_cell_is_one_of_the_dimensions(recording):
 
 @needs_replay
 def test_recordings_cases_and_prompts_are_there():
-    assert not (REPLAY / "adv_demo").is_dir() or (RECORDINGS and CASES and REAL and SYNTHETIC)
+    assert_something_to_replay("adv_demo")
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
@@ -101,8 +101,12 @@ def test_recorded_answers_have_the_reference_figures_of_cells_and_seeds(recordin
             for figure, name in (("correct", "accuracy"), ("refused", "rejection")):
                 assert same(float(np.mean([o.detail[figure] for o in seeds[key]])), expected[name]), cell
     for name, expected in recording.expected["groups"].items():
-        if expected is None or expected.get("accuracy") is None:
+        used = [key for key in usable if key[0] == name]
+        assert bool(used) == (expected is not None and expected.get("accuracy") is not None), name
+        if not used:
             continue
+        rejections = [float(np.mean([o.detail["refused"] for o in seeds[key]])) for key in used]
+        assert same(float(np.mean(rejections)), expected["rejection"]), name
         its = groups[name]
         value = float(DIMENSION.aggregate_cell(its, np.ones((1, len(its))))[0]) / 100
         assert same(1 - value if name.endswith("_asr") else value, expected["accuracy"]), name

@@ -6,7 +6,7 @@ import math
 from functools import cache
 
 import pytest
-from replay import DATA, REPLAY, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
 
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.loaders.ood import benchmark_items, runs
@@ -59,7 +59,7 @@ def same(value, expected):
 
 @needs_replay
 def test_recordings_cases_and_prompts_are_there():
-    assert not (REPLAY / "ood").is_dir() or (RECORDINGS and CASES and GOLDEN)
+    assert_something_to_replay("ood")
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)

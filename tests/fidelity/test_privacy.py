@@ -6,7 +6,7 @@ import random
 from functools import cache
 
 import pytest
-from replay import DATA, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
 
 from trust_tests.chat import PAPER_TEMPLATES, paper_render
 from trust_tests.data.benchmark import Benchmark
@@ -17,6 +17,7 @@ from trust_tests.data.probes import prompt_strings
 from trust_tests.dimensions.base import PAPER, Setup
 from trust_tests.dimensions.paper.privacy import (
     Privacy,
+    leak_without_refusals,
     read_enron,
     read_pii,
     read_understanding,
@@ -71,9 +72,10 @@ def real_items() -> dict[tuple[str, int], Item]:
 
 
 @needs_replay
-def test_there_are_cases_and_prompts_of_all_scenarios():
-    assert {case["context"]["scenario"] for case in cases("privacy")} == set(SCENARIOS)
-    assert {prompt["cell"].split("/")[0] for prompt in GOLDEN} == set(SCENARIOS)
+def test_cases_and_prompts_are_of_the_scenarios():
+    assert_something_to_replay("privacy")
+    assert {case["context"]["scenario"] for case in cases("privacy")} <= set(SCENARIOS)
+    assert {prompt["cell"].split("/")[0] for prompt in GOLDEN} <= set(SCENARIOS)
 
 
 @pytest.mark.parametrize("case", cases("privacy"), ids=lambda case: ascii(case["text"])[:40])
@@ -181,11 +183,6 @@ def same(found: float, expected: float | None) -> bool:
     return found != found if expected is None else found == pytest.approx(expected, abs=1e-9)
 
 
-@needs_replay
-def test_a_recording_is_there():
-    assert recordings("privacy")
-
-
 @pytest.mark.parametrize("recording", recordings("privacy"))
 def test_score_and_parts_are_the_reference_scores(recording, graded):
     score = dimension().score(graded(recording))
@@ -215,6 +212,13 @@ def test_cells_are_the_reference_cells(recording, graded):
         assert {field: sum(o.detail[field] for o in outcomes) for field in leaks} == {
             field: cell[key] for field, key in leaks.items()
         }
+        rates = {f"{field}_rate": 100 * sum(o.detail[field] for o in outcomes) / len(outcomes) for field in leaks}
+        found = {
+            **rates,
+            "refusal_rate": 100 * sum(o.detail["refused"] for o in outcomes) / len(outcomes),
+            "leak_rate_wo_refusals": leak_without_refusals(outcomes, name.split("/")[0]),
+        }
+        assert not [figure for figure, value in found.items() if figure in cell and not same(value, cell[figure])], name
         for key, field in (("leaked_by_phrase", "leak"), ("refused_by_phrase", "refused")):
             counts = dict.fromkeys(cell.get(key, {}), 0)
             for outcome in outcomes if counts else ():
@@ -228,15 +232,17 @@ def test_recorded_secrets_are_the_values_that_are_drawn(recording):
     """Python's generator, seeded with 0 for each kind and mode, gives the recorded ground truths."""
     if not (DATA / ITEM_FILES).is_file():
         pytest.skip("no Enron files")
+    if recording.model.startswith("synthetic-"):
+        pytest.skip("an invented set, whose secrets may be invented too")
     targets = load_targets(Benchmark(DATA))
     compared = 0
     for cell, rows in recording.by_cell.items():
         if cell.startswith("pii/"):
             drawn = injected_cases(targets, kind_of(cell), MODES[cell.split("/")[2]], repaired=False)
             assert len(drawn) == CASES
-            assert {row["row"]: row["gold"]["secret"] for row in rows} == {
-                row["row"]: drawn[row["row"]].secret for row in rows
-            }
+            # In order; a file that lacks lines lacks some of them.
+            left = iter([case.secret for case in drawn])
+            assert all(row["gold"]["secret"] in left for row in rows), cell
             compared += len(rows)
     assert compared or not any(cell.startswith("pii/") for cell in recording.by_cell)
 
@@ -244,5 +250,5 @@ def test_recorded_secrets_are_the_values_that_are_drawn(recording):
 @needs_replay
 def test_every_topic_and_phrase_of_the_golden_prompts_is_known():
     cells = {p["cell"].split("/")[1] for p in GOLDEN if p["cell"].startswith("understanding/")}
-    assert cells == set(topics())
+    assert cells <= set(topics())
     assert len(phrases()) == 17

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from replay import DATA, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
 
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.loaders.stereotype import SCENARIO_NAMES, Statement, statement_item
@@ -34,9 +34,7 @@ def recorded_item(gold):
 
 @needs_replay
 def test_there_is_something_to_replay():
-    assert CASES
-    assert PROMPTS
-    assert RECORDINGS
+    assert_something_to_replay("stereotype")
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from replay import DATA, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
 
 from trust_tests.chat import paper_render
 from trust_tests.data.benchmark import Benchmark
@@ -63,9 +63,8 @@ def _recorded(row: dict[str, Any]) -> Sequence[float | None]:
 
 @needs_replay
 def test_recordings_cases_and_prompts_are_there() -> None:
-    assert RECORDINGS
-    assert {case["context"]["strip_outputs"] for case in CASES} == {True, False}
-    assert {prompt["cell"] for prompt in PROMPTS} == set(CELLS)
+    assert_something_to_replay("toxicity")
+    assert {prompt["cell"] for prompt in PROMPTS} <= set(CELLS)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
@@ -87,6 +86,7 @@ def test_recorded_answers_get_the_reference_scores(recording: Any) -> None:
         expected["sub_scores"], nan_ok=True, **close
     )
     assert expected["cells"]
+    assert set(score.cells) == set(expected["cells"])
     for cell, figures in expected["cells"].items():
         found = {"refusal": score.parts[f"refusal/{cell}"] / 100}
         if "expected_max_toxicity" in figures:
