@@ -51,6 +51,7 @@ def test_a_tier_asks_for_its_number_of_samples(tier: str, samples: int) -> None:
     ("texts", "channel", "value"),
     [
         (("I agree.</s>", "I agree</s>"), Channel.ANSWERED, 0.0),
+        (("I <unk>agree.", "<unk>I agree"), Channel.ANSWERED, 0.0),
         (("I agree.", "I disagree."), Channel.ANSWERED, 0.5),
         (("I disagree.", "As an AI, I cannot comply."), Channel.REFUSED, 1.0),
         (("I refuse.", "against my programming"), Channel.REFUSED, 1.0),
