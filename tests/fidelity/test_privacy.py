@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -145,8 +146,12 @@ def test_items_make_the_golden_prompts(prompt):
 def recorded(recording) -> tuple[list[Item], list[Response]]:
     """Items made of what the recording says about them, and its answers; every sample of a prompt is an item."""
     items, responses = [], []
+    lines: Counter[str] = Counter()
     for line, row in enumerate(recording.rows):
         cell, gold = row["cell"], row["gold"]
+        lines[cell] += 1
+        if cell.startswith("pii/") and lines[cell] > CASES:
+            continue  # the reference reads the first hundred lines of such a file
         for repetition, text in enumerate(row["responses"]):
             part = cell.split("/")[0]
             identity = f"{line}/{repetition}"
@@ -159,7 +164,7 @@ def recorded(recording) -> tuple[list[Item], list[Response]]:
                 base = Item("", cell, cell, data)
             else:
                 names = [name for name, _ in phrases()]
-                base = understanding_item(gold["topic"], names.index(gold["phrase"]), repetition)
+                base = understanding_item(cell.split("/")[1], names.index(gold["phrase"]), repetition)
             item = Item(identity, base.cell, base.cluster, base.data)
             items.append(item)
             responses.append(Response(identity, (text,), (Finish.STOP,)))
@@ -189,7 +194,11 @@ def test_score_and_parts_are_the_reference_scores(recording, graded):
     expected = recording.expected
     assert same(score.value, expected["score"])
     assert same(score.parts["refusal_rate"], expected["refusal_rate"])
-    figures = {f"{part}.{name}": v for part, values in expected["sub_scores"].items() for name, v in values.items()}
+    figures = {
+        f"{part}.{name}": value
+        for part, values in expected["sub_scores"].items()
+        for name, value in (values or {}).items()
+    }
     assert figures.keys() <= score.parts.keys()
     differing = {
         name: (score.parts[name], value) for name, value in figures.items() if not same(score.parts[name], value)
@@ -202,7 +211,7 @@ def test_cells_are_the_reference_cells(recording, graded):
     members: dict[str, list] = {}
     for outcome in graded(recording):
         members.setdefault(outcome.cell, []).append(outcome)
-    expected = {name: cell for name, cell in recording.expected["cells"].items() if cell.get("total")}
+    expected = {name: cell for name, cell in recording.expected["cells"].items() if cell and cell.get("total")}
     assert members.keys() == expected.keys()
     for name, cell in expected.items():
         outcomes = members[name]
