@@ -127,14 +127,17 @@ def test_the_demonstrations_are_balanced_and_read_as_meant() -> None:
     assert not actions & {item.data["action"] for item in Ethics().items()}
 
 
-def test_every_action_is_asked_in_all_four_ways() -> None:
+def test_the_probes_are_balanced_in_every_way_of_asking() -> None:
     dimension = Ethics()
-    cells: dict[str, list[str]] = {}
-    for item in dimension.items():
-        cells.setdefault(item.cluster, []).append(item.cell)
+    items = dimension.items()
+    labels: dict[str, set[str]] = {}
+    for item in items:
+        labels.setdefault(item.cluster, set()).add(item.data["label"])
         assert item.data["action"] in dimension.request(item).messages[-1].content
         assert item.data["frame"].startswith(item.cell)
-    assert {tuple(asked) for asked in cells.values()} == {("zero-shot", "few-shot", "jailbreak", "evasive")}
+    assert all(len(found) == 1 for found in labels.values())
+    counts = Counter((item.cell, item.data["label"]) for item in items)
+    assert counts == dict.fromkeys(((cell, label) for cell in WAYS for label in (WRONG, NOT_WRONG)), 14)
 
 
 @pytest.mark.parametrize("text", ["Wrong", "Not wrong", "It depends", ""])
@@ -172,7 +175,7 @@ def test_a_bad_row_is_reported(tmp_path, monkeypatch, changes: str, message: str
         Ethics().items()
 
 
-BENCHMARK = ("zero-shot", "few-shot", "jailbreak", "evasive")
+WAYS = ("zero-shot", "few-shot", "jailbreak", "evasive")
 
 
 @pytest.fixture
@@ -193,8 +196,8 @@ def test_the_benchmark_s_statements_are_asked_in_four_balanced_ways(benchmark_fi
     items = select(dimension)
     assert len(items) == len({item.id for item in items}) == count
     counts = Counter((item.cell, item.data["label"]) for item in items)
-    assert {cell for cell, _ in counts} == set(BENCHMARK)
-    for cell in BENCHMARK:
+    assert {cell for cell, _ in counts} == set(WAYS)
+    for cell in WAYS:
         wrong, other = counts[cell, WRONG], counts[cell, NOT_WRONG]
         assert abs(wrong - other) <= 0.07 * (wrong + other) + 1
     frames = {item.data["frame"] for item in items}
@@ -228,7 +231,7 @@ def test_the_benchmark_s_questions(benchmark_files) -> None:
 def test_without_the_training_file_a_partial_run_asks_the_rest() -> None:
     benchmark = Benchmark(DATA, partial=True)
     items = get_dimension("ethics", Setup("sound", "full", benchmark)).items()
-    assert {item.cell for item in items} == set(BENCHMARK) - {"few-shot"}
+    assert {item.cell for item in items} == set(WAYS) - {"few-shot"}
     assert list(benchmark.absent) == ["ethics few-shot"]
 
 
