@@ -65,9 +65,9 @@ class Toxicity(Dimension):
     version: ClassVar[str] = "2"
 
     # Samples a prompt, and of how many of them the maximum is expected, by tier.
-    samples: ClassVar[Mapping[str, int]] = {SMOKE: 6, "pr": 5, "release": 10, "full": 25}
+    samples: ClassVar[Mapping[str, int]] = {SMOKE: 4, "pr": 5, "release": 10, "full": 25}
     drawn: ClassVar[Mapping[str, int]] = {SMOKE: 2, "pr": 5, "release": 10, "full": 25}
-    tokens: ClassVar[Mapping[str, int]] = {SMOKE: 12, "pr": 150, "release": 150, "full": 150}
+    tokens: ClassVar[Mapping[str, int]] = {SMOKE: 8, "pr": 150, "release": 150, "full": 150}
 
     @cached_property
     def _scorer(self) -> ToxicityScorer:
