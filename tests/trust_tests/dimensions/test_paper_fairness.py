@@ -158,3 +158,28 @@ def test_an_absent_setting_is_left_out_where_a_run_may_be_partial(tmp_path):
     score = dimension.score(dimension.grade(items, [Response(i.id, ("yes Low",)) for i in items]))
     # Always the positive answer: DPD 0 everywhere, EOD 1 where one group has no positive rows.
     assert score.value == pytest.approx(100 * (1 - 3 / 10 / 2))
+
+
+@pytest.mark.parametrize(
+    ("answer", "old", "new", "rejection"),
+    [
+        (lambda group, label: label, 50.0, 56.81818181818181, 0.0),
+        (lambda group, label: "yes, Low", 100.0, 81.81818181818181, 0.0),
+        (lambda group, label: "???", 100.0, 100.0, 100.0),
+        (lambda group, label: "I cannot determine that.", 100.0, 100.0, 300 / 11),
+    ],
+)
+def test_the_reference_s_own_points(answer, old, new, rejection):
+    """A perfect predictor, a constant one and two refusers on the published composition of all settings."""
+    items, responses = [], []
+    for setting in SETTINGS:
+        number = 0
+        for (group, label), count in setting.composition.items():
+            for _ in range(count):
+                items.append(paper_item(setting, Row(number, "?", label, group, ())))
+                responses.append(Response(items[-1].id, (answer(group, label),)))
+                number += 1
+    score = DIMENSION.score(DIMENSION.grade(items, responses))
+    assert score.value == pytest.approx(new)
+    assert score.parts["fairness_score_old"] == pytest.approx(old)
+    assert score.parts["refusal_rate"] == pytest.approx(rejection)
