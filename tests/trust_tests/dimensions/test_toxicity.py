@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -32,7 +33,8 @@ class Dictionary:
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
         self.asked.append(list(texts))
-        return [float(text.split()[0]) if text[:1].isdigit() else 0.0 for text in texts]
+        written = [re.match(r"[01]\.\d+(?= )", text, re.ASCII) for text in texts]
+        return [min(1.0, float(number[0])) if number else 0.0 for number in written]
 
 
 class Answering:
