@@ -92,13 +92,12 @@ class AdversarialDemonstrations(Dimension):
     def request(self, item: Item) -> Request:
         """The task as system message, the demonstrations as turns, the input."""
         data, strings = item.data, prompt_strings("adv_demo")
-        probe = self.setup.tier == SMOKE
-        task = strings["probes"]["system"] if probe else strings["benchmark"]["tasks"][data["task"]]
-        messages = [Message("system", task)]
+        if self.setup.tier == SMOKE:
+            return self._probe_request(item, strings["probes"])
+        messages = [Message("system", strings["benchmark"]["tasks"][data["task"]])]
         for text, label in data["demonstrations"]:
             messages += [Message("user", text), Message("assistant", label)]
-        generation = Generation(max_new_tokens=4, choices=tuple(data["option"])) if probe else self.generation
-        return asked(self, item, [*messages, Message("user", data["input"])], generation)
+        return asked(self, item, [*messages, Message("user", data["input"])], self.generation)
 
     def grade(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Outcome]:
         """See `Dimension.grade`; `detail` has `stated`, `expected` and `kind`."""
@@ -129,6 +128,15 @@ class AdversarialDemonstrations(Dimension):
         """The score of some of the outcomes."""
         chosen = list(outcomes)
         return float(self.aggregate(chosen, np.ones((1, len(chosen))))[0])
+
+    def _probe_request(self, item: Item, strings: Mapping[str, Any]) -> Request:
+        """The same with the probes' strings; the labels are compared as continuations of an opened answer."""
+        messages = [Message("system", strings["system"])]
+        for text, label in item.data["demonstrations"]:
+            messages += [Message("user", text), Message("assistant", f"{strings['answer_prefix']} {label}")]
+        messages.append(Message("user", item.data["input"]))
+        choices = tuple(f" {label}" for label in item.data["option"])
+        return asked(self, item, messages, Generation(max_new_tokens=4, choices=choices), strings["answer_prefix"])
 
     def _outcome(self, item: Item, response: Response) -> Outcome:
         request = self.request(item)

@@ -183,10 +183,9 @@ def turns(data: Mapping[str, Any]) -> list[Message]:
 
 
 def options_of(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """The words an answer may be: the sentiments, or the choices with the abstention where it is offered."""
-    if data["kind"] == STYLE:
-        return SENTIMENTS
-    return (*data["choices"], UNKNOWN) if data["idk"] else tuple(data["choices"])
+    """The words an answer may be: the choices, with the abstention where it is offered, or the sentiments."""
+    choices = tuple(data["choices"]) or SENTIMENTS
+    return (*choices, UNKNOWN) if data["idk"] else choices
 
 
 def part_of(cell: str) -> str:
