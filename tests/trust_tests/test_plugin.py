@@ -106,7 +106,9 @@ def test_collecting_imports_no_torch_and_shows_one_node_per_dimension_and_varian
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "heavy modules: []" in done.stdout
-    for dimension in ("toxicity", "ethics", "mmlu"):
+    from trust_tests.dimensions import dimension_names
+
+    for dimension in dimension_names():
         for variant in ("magnitude-2:4", "gptq-3bit-g64-s0"):
             assert f"test_{dimension}.py::test_{dimension}[{variant}]" in done.stdout
     assert list(tmp_path.iterdir()) == []
