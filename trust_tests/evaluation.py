@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from compressors.files import sha256_text
 from compressors.models import Checkpoint
 from trust_tests.data.tiers import select
 from trust_tests.dimensions.base import Dimension
@@ -40,14 +40,17 @@ class Questions:
 def fingerprint(dimension: Dimension, questions: Questions, checkpoint: Checkpoint, engine: Engine) -> dict[str, str]:
     """What can move the outcomes: model, tokenizer, template, items with gold data, prompts, grading, engine."""
     requests = questions.requests
-    asked = [[asdict(item), asdict(request)] for item, request in zip(questions.items, requests, strict=True)]
+    # Item by item: the full tier's demonstrations would be hundreds of megabytes of JSON at once.
+    asked = hashlib.sha256()
+    for item, request in zip(questions.items, requests, strict=True):
+        asked.update(json.dumps([asdict(item), asdict(request)], sort_keys=True).encode() + b"\n")
     benchmark = dimension.setup.benchmark
     data = {} if benchmark is None else benchmark.identity()
     return {
         **{f"model.{part}": value for part, value in sorted(checkpoint.parts.items())},
         "protocol": dimension.setup.protocol,
         "tier": dimension.setup.tier,
-        "items": sha256_text(json.dumps(asked, sort_keys=True)),
+        "items": asked.hexdigest(),
         **{f"data.{key}": value for key, value in sorted(data.items())},
         "generation": "; ".join(sorted({_shown(request) for request in requests})),
         **{f"dimension.{key}": value for key, value in sorted(dimension.fingerprint().items())},
