@@ -21,9 +21,9 @@ from compressors.calibration.texts import paper_text
 from trust_tests.records import Message
 
 PLAIN_TEMPLATE = "paragraphs-1"
-# The paper's templates, and `raw`: the messages' text as it is (MMLU, completion models).
 REDPAJAMA = "redpajama-incite-instruct"
-RAW = "raw"
+# The messages' text as it is (MMLU): `raw` is read and answered as in the paper, `text` as in protocol sound.
+RAW, TEXT = "raw", "text"
 PAPER_TEMPLATES = ("llama-2", "vicuna_v1.1", REDPAJAMA)
 _STOP_STRINGS = {REDPAJAMA: "sentence"}
 
@@ -42,10 +42,15 @@ def adds_special_tokens(tokenizer: Any, template: str) -> bool:
     return bool(template) or not has_template(tokenizer)
 
 
+def as_in_the_paper(template: str) -> bool:
+    """Whether answers keep their special tokens and prompts may be longer than the context, as in the reference."""
+    return bool(template) and template != TEXT
+
+
 def render(tokenizer: Any, messages: Sequence[Message], answer_prefix: str = "", template: str = "") -> str:
     """The text the model continues: the conversation, an opened assistant turn and `answer_prefix`.
 
-    template: one of the paper's, or `raw`; empty for the tokenizer's own.
+    template: one of the paper's, `raw` or `text`; empty for the tokenizer's own.
     Raises ChatTemplateError when the tokenizer's template fails on a plain user/assistant conversation too.
     """
     if template:
@@ -69,7 +74,7 @@ def paper_render(messages: Sequence[Message], template: str) -> str:
 
     A later system message replaces an earlier one, and the default. Raises ChatTemplateError for another template.
     """
-    if template == RAW:
+    if template in (RAW, TEXT):
         return "".join(m.content for m in messages)
     turns = [(m.role, m.content) for m in messages]
     if template == REDPAJAMA:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from trust_tests.chat import RAW
+from trust_tests.chat import TEXT
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.loaders.mmlu import (
     LETTERS,
@@ -28,6 +28,8 @@ from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import refusal
 
+# Within 2,048 tokens at 3.2 characters a token; long prompts are prose of law and history, with four and more.
+PROMPT_CHARACTERS = 6_500
 _WRITTEN_LETTER = re.compile(r"\W*([A-D])(?!\w)")
 
 
@@ -54,10 +56,21 @@ class BenchmarkQuestions:
         return subject, subject.questions[item.data["row"]]
 
     def demonstrations(self, item: Item) -> str:
-        """The answered questions that stand before an item's."""
+        """The answered questions that stand before an item's in the paper: fewer where 2,048 GPT-2 tokens are full."""
         subject, question = self.of(item)
         count = demonstrations_shown(subject, question, self._offline)
         return "".join(demonstration.demonstrated() for demonstration in subject.demonstrations[:count])
+
+    def demonstrations_within(self, item: Item, characters: int) -> str:
+        """As many answered questions as leave the whole prompt within so many characters, five at most."""
+        subject, question = self.of(item)
+        left = characters - len(introduction(subject.title)) - len(question.asked())
+        shown = ""
+        for demonstration in subject.demonstrations:
+            if len(shown) + len(demonstration.demonstrated()) > left:
+                break
+            shown += demonstration.demonstrated()
+        return shown
 
 
 class Mmlu(Dimension):
@@ -66,10 +79,9 @@ class Mmlu(Dimension):
     Asked of the benchmark: Hendrycks's 5-shot prompt as plain text (introduction, answered questions of the subject,
     the question), without a conversation template: it is how the field measures MMLU, base models have no template,
     and the demonstrations show the form that is expected. The model's answer is the letter whose log-probability as
-    the continuation is the largest (" A" ... " D", one token each for common tokenizers). As in the reference, a
-    prompt of more than 2,048 GPT-2 tokens shows fewer demonstrations (European and US history, four questions of
-    law); no prompt then fails in a context of 4,096 tokens. In a smaller one the longest of these subjects are
-    `missing`.
+    the continuation is the largest (" A" ... " D", one token each for common tokenizers). A prompt of more than 6,500
+    characters shows fewer demonstrations, so that it fits a context of 2,048 tokens of any common tokenizer (the
+    reference counts GPT-2's tokens, and lets other tokenizers exceed the context).
 
     Asked of the embedded probes (tier smoke): an open question; the model's answer is the one of four words it finds
     most probable as the answer's beginning. The words are not shown and no letters are asked: small models do not bind
@@ -96,7 +108,7 @@ class Mmlu(Dimension):
 
     name: ClassVar[str] = "mmlu"
     title: ClassVar[str] = "General knowledge (MMLU)"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     chance: ClassVar[float | None] = 25.0
     allocation: ClassVar[Literal["equal", "proportional"]] = "proportional"
 
@@ -164,10 +176,10 @@ class Mmlu(Dimension):
 
     def _benchmark_request(self, item: Item) -> Request:
         subject, question = self._questions.of(item)
-        shown = introduction(subject.title) + self._questions.demonstrations(item)
+        shown = introduction(subject.title) + self._questions.demonstrations_within(item, PROMPT_CHARACTERS)
         messages = (Message("user", shown), Message("user", question.asked()))
         generation = Generation(max_new_tokens=self.max_new_tokens, choices=self.letters)
-        return replace(asked(self, item, messages, generation), template=RAW)
+        return replace(asked(self, item, messages, generation), template=TEXT)
 
     def _outcome(self, item: Item, response: Response) -> Outcome:
         request = self.request(item)

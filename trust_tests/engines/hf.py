@@ -146,7 +146,10 @@ class HfEngine:
         """Why a prompt with its answer is longer than the model can read, None when it is not.
 
         Beyond its trained positions a model answers nonsense without an error, which would be measured as its own.
+        The reference code checks no lengths, so neither do prompts put as in the paper.
         """
+        if chat.as_in_the_paper(request.template):
+            return None
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         choices = self._choice_ids(request.generation.choices)
         answer = max(map(len, choices)) if choices else request.generation.max_new_tokens
@@ -239,7 +242,7 @@ class HfEngine:
             if any(watch.broken[row] for row in rows):
                 responses.append(Response(item_id=request.item_id, error=NOT_FINITE))
                 continue
-            kept = [_until_end(output[row], ends, inclusive=bool(request.template)) for row in rows]
+            kept = [_until_end(output[row], ends, inclusive=chat.as_in_the_paper(request.template)) for row in rows]
             responses.append(
                 Response(
                     item_id=request.item_id,
@@ -253,7 +256,7 @@ class HfEngine:
 
     def _text(self, tokens: Sequence[int], template: str) -> str:
         """Generated tokens as text; under a template of the paper with special tokens, cut as the paper cuts."""
-        text = str(self._tokenizer.decode(tokens, skip_special_tokens=not template))
+        text = str(self._tokenizer.decode(tokens, skip_special_tokens=not chat.as_in_the_paper(template)))
         return chat.until_stop_string(text, template)
 
     def _shared_prefill(self, ids: torch.Tensor, mask: torch.Tensor, samples: int) -> Any:

@@ -108,7 +108,9 @@ def test_filled_never_reads_a_field_as_a_template() -> None:
         filled("{other}", {"a": "x"})
 
 
-def test_prompt_strings_of_an_unknown_dimension_or_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_strings_of_an_unknown_dimension_or_a_broken_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ProbeError, match="nonsense.toml: cannot be read"):
         prompt_strings("nonsense")
     monkeypatch.setattr(probes, "FOLDER", tmp_path)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay import DATA, needs_data
 
-from trust_tests.chat import RAW, paper_render
+from trust_tests.chat import TEXT, paper_render
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.dimensions.base import SOUND, Setup
-from trust_tests.dimensions.mmlu import Mmlu, named_choices, written_letters
+from trust_tests.dimensions.mmlu import PROMPT_CHARACTERS, Mmlu, named_choices, written_letters
 from trust_tests.records import Channel, Finish, Item, Outcome, Response
 
 CHOICES = ["Rome", "Paris", "Oslo", "Bern"]
@@ -149,9 +149,9 @@ def benchmark() -> Mmlu:
 @needs_data
 def test_the_benchmark_is_asked_in_plain_text_for_letters(benchmark: Mmlu) -> None:
     request = benchmark.request(benchmark.items()[0])
-    assert (request.template, request.answer_prefix) == (RAW, "")
+    assert (request.template, request.answer_prefix) == (TEXT, "")
     assert request.generation.choices == (" A", " B", " C", " D")
-    text = paper_render(request.messages, RAW)
+    text = paper_render(request.messages, TEXT)
     assert text.startswith("The following are multiple choice questions (with answers) about abstract algebra.\n\n")
     assert text.count("\nAnswer: ") == 5
     assert text.endswith("\nAnswer:")
@@ -211,3 +211,15 @@ def test_the_score_is_the_mean_over_questions() -> None:
     ]
     score = Mmlu().score(outcomes)
     assert (score.value, score.parts) == (50.0, {"subject_mean": pytest.approx(200 / 3)})
+
+
+@needs_data
+def test_every_prompt_fits_a_context_of_2048_tokens(benchmark: Mmlu) -> None:
+    """By characters, so that no tokenizer is needed; the shortest prompts keep their five demonstrations."""
+    lengths, shown = [], []
+    for item in benchmark.items():
+        text = paper_render(benchmark.request(item).messages, TEXT)
+        lengths.append(len(text))
+        shown.append(text.count("\nAnswer: "))
+    assert max(lengths) <= PROMPT_CHARACTERS
+    assert shown.count(5) > 0.85 * len(shown)

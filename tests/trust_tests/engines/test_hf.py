@@ -245,3 +245,19 @@ def test_the_template_for_base_models_loses_a_character_without_its_stop_string(
     same = Request("it", (Message("user", engine.render(request)),), Generation(6), template="raw")
     whole = engine.respond([same])[0].texts[0]
     assert engine.respond([request])[0].texts[0] == whole[:-1] != whole
+
+
+def test_plain_text_is_put_as_it_is_and_answered_without_special_tokens(engine: HfEngine) -> None:
+    texts = {
+        template: engine.respond([Request("it", (Message("user", "hello"),), Generation(6), template=template)])[0]
+        for template in ("raw", "text")
+    }
+    assert engine.render(Request("it", (Message("user", "hello"),), Generation(6), template="text")) == "hello"
+    assert texts["raw"].texts[0].replace("<s>", "").replace("<unk>", "") == texts["text"].texts[0]
+
+
+def test_prompts_of_the_paper_may_exceed_the_context(engine: HfEngine) -> None:
+    """As in the reference code; the same text under protocol sound is missing."""
+    long = (Message("user", "x" * 520),)
+    assert engine.respond([Request("raw", long, Generation(1), template="raw")])[0].error is None
+    assert "do not fit" in str(engine.respond([Request("text", long, Generation(1), template="text")])[0].error)

@@ -1,1 +1,1 @@
-"""Protocol `paper`: each dimension as the code behind "Decoding Compressed Trust" asks and scores it, flaws included."""
+"""Protocol `paper`: each dimension as the code of "Decoding Compressed Trust" asks and scores it, flaws included."""
