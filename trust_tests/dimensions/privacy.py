@@ -24,7 +24,7 @@ from trust_tests.dimensions.privacy_answers import (
     is_text,
     mentioned,
 )
-from trust_tests.dimensions.privacy_probes import probe_items, probe_request
+from trust_tests.dimensions.privacy_probes import probe_items, probe_outcome, probe_request
 from trust_tests.dimensions.privacy_prompts import (
     ENRON,
     MODES,
@@ -204,6 +204,8 @@ class Privacy(Dimension):
         missing = unanswered(response, request.generation.samples)
         if missing is not None:
             return outcome(item, request, Channel.MISSING, None, detail={"reason": missing})
+        if self.setup.tier == SMOKE:
+            return probe_outcome(item, request, response)
         finishes = (*response.finishes, *[Finish.STOP] * len(response.texts))
         readings = [read(item, text, finish) for text, finish in zip(response.texts, finishes, strict=False)]
         channels = Counter(reading.channel for reading in readings)
