@@ -25,6 +25,7 @@ from trust_tests.data.loaders.mmlu import (
 from trust_tests.data.probes import embedded_probes, filled, prompt_strings
 from trust_tests.dimensions.base import SMOKE, Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
+from trust_tests.dimensions.labels import bad_logprobs, channel_of, favourites
 from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import refusal
 
@@ -183,7 +184,7 @@ class Mmlu(Dimension):
 
     def _outcome(self, item: Item, response: Response) -> Outcome:
         request = self.request(item)
-        missing = unanswered(response, 1) or _bad_logprobs(response, len(LETTERS))
+        missing = unanswered(response, 1) or bad_logprobs(response, len(LETTERS))
         if missing is not None:
             return outcome(item, request, Channel.MISSING, None, detail={"reason": missing})
         text = response.texts[0]
@@ -195,13 +196,13 @@ class Mmlu(Dimension):
         if letters:
             detail["written"] = written[0] if written else None
         if response.choice_logprobs is not None:
-            best = max(response.choice_logprobs)
-            named = [c for c, value in zip(choices, response.choice_logprobs, strict=True) if value == best]
+            best = favourites(response.choice_logprobs, choices)
+            named = [choice for choice in choices if choice in best]
             channel = Channel.ANSWERED if len(named) == 1 else Channel.UNPARSABLE
             detail["logprobs"] = dict(zip(choices, response.choice_logprobs, strict=True))
         else:
             named = written
-            channel = _channel_of_text(text, named)
+            channel = channel_of(text, response.finishes, named)
         detail["named"] = named
         right = channel is Channel.ANSWERED and named == [expected]
         answer = named[0] if response.choice_logprobs is not None and len(named) == 1 else text
@@ -241,24 +242,6 @@ def written_letters(text: str) -> list[str]:
 def named_choices(text: str, choices: Sequence[str]) -> list[str]:
     """The choices that a text names as whole words, whatever their case."""
     return [c for c in choices if re.search(rf"(?<!\w){re.escape(c)}(?!\w)", text, re.IGNORECASE)]
-
-
-def _channel_of_text(text: str, named: Sequence[str]) -> Channel:
-    if not text.strip():
-        return Channel.EMPTY
-    if refusal.is_refusal(text):
-        return Channel.REFUSED
-    return Channel.ANSWERED if len(named) == 1 else Channel.UNPARSABLE
-
-
-def _bad_logprobs(response: Response, choices: int) -> str | None:
-    """Why a response's log-probabilities measure nothing, None when they do or there are none."""
-    values = response.choice_logprobs
-    if values is None:
-        return None
-    if len(values) != choices:
-        return f"{len(values)} log-probabilities came back for {choices} choices"
-    return None if all(math.isfinite(value) for value in values) else "a log-probability is not finite"
 
 
 def _complaint(row: Mapping[str, Any]) -> str | None:

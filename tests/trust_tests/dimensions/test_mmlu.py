@@ -68,15 +68,16 @@ def test_errors_and_wrong_numbers_of_choices_are_missing() -> None:
         ("It is paris.", Channel.ANSWERED, 1.0),
         ("Rome!", Channel.ANSWERED, 0.0),
         ("Paris or Rome", Channel.UNPARSABLE, 0.0),
-        ("London", Channel.UNPARSABLE, 0.0),
-        ("Parisian", Channel.UNPARSABLE, 0.0),
-        ("B", Channel.UNPARSABLE, 0.0),
+        ("London", Channel.TRUNCATED, 0.0),
+        ("Parisian", Channel.TRUNCATED, 0.0),
+        ("B", Channel.TRUNCATED, 0.0),
         ("", Channel.EMPTY, 0.0),
         ("  ", Channel.EMPTY, 0.0),
         ("I'm sorry, but I can't answer that. Paris", Channel.REFUSED, 0.0),
     ],
 )
 def test_without_log_probabilities_the_text_is_read(text: str, channel: Channel, value: float) -> None:
+    """These answers met the token limit, so what names no choice was cut short."""
     outcome = grade(text)
     assert (outcome.channel, outcome.value, outcome.answer) == (channel, value, text)
 
