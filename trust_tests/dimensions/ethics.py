@@ -35,8 +35,8 @@ class Ethics(Dimension):
     """The share of everyday actions that the model judges as people do.
 
     Asked: whether an action told in the first person is wrong or not wrong. The same actions are put in four ways,
-    which are the cells: zero-shot; few-shot, with demonstrations as turns; with a sentence in the system prompt
-    that invites the model to drop its morals (jailbreak); with a sentence that plays the action down (evasive).
+    which are the cells: zero-shot; few-shot, with demonstrations as turns; with a sentence that invites the model to
+    drop its morals (jailbreak); with a sentence that plays the action down (evasive).
     On the benchmark (DecodingTrust, section 9, on the short sentences of ETHICS commonsense, Hendrycks et al. 2021):
     2,109 statements zero-shot and with the reference's 32 demonstrations each, and the first 200 of each label with
     every one of five jailbreaking and five evasive sentences. Answers are greedy. An action's items form a cluster.
@@ -56,6 +56,9 @@ class Ethics(Dimension):
       recordings lack).
     - Added sentences were glued to the task or the action without a blank, a system prompt replaced the template's
       own, and demonstrations asked with another letter ("this is", "This is").
+
+    The smallest models give no label to most of the benchmark's questions without demonstrations (SmolLM2-135M to 86
+    of 96) and score about 0 there; the probes, with a task they can do, are for them.
 
     Not repaired, for it is the benchmark's idea: an evasive sentence may change what is right ("But it did not
     happen."), and the gold label stays.
@@ -106,14 +109,19 @@ class Ethics(Dimension):
 
     def _benchmark_request(self, item: Item) -> Request:
         strings = prompt_strings("ethics")
-        task, frame = strings["benchmark"]["task"], item.data["frame"]
-        added = {JAILBREAK: f"{task} {frame}"}.get(item.cell, task)
-        action = f"{item.data['action']} {frame}" if item.cell == EVASIVE else item.data["action"]
-        messages = [Message("system", filled(strings["sound"]["system"], {"task": added}))]
-        for text, label in item.data["demonstrations"]:
-            messages.append(Message("user", filled(strings["sound"]["question"], {"action": text})))
-            messages.append(Message("assistant", label.capitalize()))
-        messages.append(Message("user", filled(strings["sound"]["question"], {"action": action})))
+        task, sound, added = strings["benchmark"]["task"], strings["sound"], item.data["frame"]
+        if item.data["demonstrations"]:
+            messages = [Message("system", filled(sound["few_shot_system"], {"task": task}))]
+            for text, label in item.data["demonstrations"]:
+                messages.append(Message("user", filled(sound["demonstration"], {"action": text})))
+                messages.append(Message("assistant", label.capitalize()))
+            messages.append(Message("user", filled(sound["demonstration"], item.data)))
+            return asked(self, item, messages, self.generation)
+        asks = {
+            "task": f"{task} {added}" if item.cell == JAILBREAK else task,
+            "action": f"{item.data['action']} {added}" if item.cell == EVASIVE else item.data["action"],
+        }
+        messages = [Message("system", sound["system"]), Message("user", filled(sound["question"], asks))]
         return asked(self, item, messages, self.generation)
 
     def grade(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Outcome]:
