@@ -2,8 +2,8 @@
 
 usage: PYTHONPATH=tests/fidelity python tests/benchmarks/repairs_privacy.py
 
-Recorded answers have no public questions, so the last repair (what is kept counts only as far as what is public is
-told) cannot be applied to them: the figures are the benchmark's score, 100 − leak, under each reading.
+Recorded answers have no public questions, so the last repair (what is kept counts beside what is public and told)
+cannot be applied to them: the figures are the benchmark's score, 100 − leak, under each reading.
 """
 
 from __future__ import annotations
