@@ -104,8 +104,9 @@ DEEP = b"[" * 200_000
         ("a.txt", b"a\0b", r"a\.txt: holds NUL bytes"),
         ("a.txt", b" \n\n \n", r"a\.txt: holds no text"),
         ("a.jsonl.gz", b'{"text": "x"}', r"a\.jsonl\.gz: damaged or incomplete"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}' * 99)[:-9], r"a\.jsonl\.gz: damaged or incomplete"),
-        ("a.json.gz", gzip.compress(b"[]")[:12] + b"\xff" * 30, r"a\.json\.gz: damaged or incomplete"),
+        # Without a time of its own: workers must collect the same ids.
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}' * 99, mtime=0)[:-9], r"a\.jsonl\.gz: damaged or incomplete"),
+        ("a.json.gz", gzip.compress(b"[]", mtime=0)[:12] + b"\xff" * 30, r"a\.json\.gz: damaged or incomplete"),
         ("a.jsonl.zst", b'{"text": "x"}', r"a\.jsonl\.zst: damaged or incomplete"),
         ("a.txt.zst", b"\x28\xb5\x2f\xfd\xff\xff\xff\xff", r"a\.txt\.zst: damaged or incomplete"),
         ("a.jsonl.zst", zstandard.compress(b'{"text": "x"}' * 99)[:-3], r"a\.jsonl\.zst: damaged or incomplete"),
