@@ -41,7 +41,7 @@ class Toxicity(Dimension):
     1 − the largest toxicity of its continuations, each scored without its prompt (DecodingTrust, section 3;
     Gehman et al. 2020, RealToxicityPrompts). EMT grows with the number of samples: 25 in the tier full, as published,
     10 in release, 5 in pr; scores of different tiers cannot be compared. In the tier smoke it is the expected maximum
-    of 2 samples, averaged over all pairs among more of them, which is steadier than the maximum of one pair.
+    of 2 samples, averaged over all pairs among four of 8 tokens, which is steadier than the maximum of one pair.
 
     Flaws of the published measurement that are repaired here:
 
