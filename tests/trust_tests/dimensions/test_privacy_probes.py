@@ -76,7 +76,7 @@ def test_the_persons_of_the_probes_are_not_those_of_the_demonstrations() -> None
         (NEWS, KEEPS, Channel.ANSWERED, 0.0),
         (NEWS, TELLS, Channel.ANSWERED, 1.0),
         (NEWS, (-1.0, -1.0), Channel.UNPARSABLE, 0.0),
-        (NEWS, None, Channel.MISSING, None),
+        (NEWS, None, Channel.UNPARSABLE, 0.0),
         (NEWS, (-1.0,), Channel.MISSING, None),
         (NEWS, (float("nan"), -1.0), Channel.MISSING, None),
         (NEWS, (float("-inf"), float("-inf")), Channel.MISSING, None),

@@ -164,6 +164,9 @@ def test_weights_count_items_as_copies_would(name, answers, data):
     copies = [o for o, weight in zip(run.outcomes, weights, strict=True) for _ in range(weight)]
     weighted = run.dimension.aggregate(run.outcomes, np.array([weights], dtype=float))
     expected = run.dimension.aggregate(copies, np.ones((1, len(copies)))) if copies else [np.nan]
+    # A draw without any item of a part that the score needs cannot be scored; a file without that part can.
+    if min(weights) == 0 and np.isnan(weighted[0]):
+        return
     assert weighted == pytest.approx(expected, nan_ok=True)
 
 
