@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from trust_tests.dimensions import get_dimension
+from trust_tests.dimensions import dimension_names, get_dimension
 from trust_tests.gate.baseline import recall
 
 FOLDER = Path(__file__).parents[2] / "baselines"
 EMBEDDED = FOLDER / "embedded.json"
 
 
-@pytest.mark.parametrize("name", ["toxicity", "ethics", "mmlu"])
+@pytest.mark.parametrize("name", dimension_names())
 def test_the_embedded_baseline_is_sound(name: str) -> None:
     dimension = get_dimension(name)
     recorded = json.loads(EMBEDDED.read_text())["dimensions"][name]["fingerprint"]
