@@ -31,11 +31,11 @@ from trust_tests.evaluation import Questions, evaluate, fingerprint
 from trust_tests.gate import baseline
 from trust_tests.gate.verdict import Judgement, Rule, Side, judge
 from trust_tests.progress import Progress
-from trust_tests.records import Evaluation
+from trust_tests.records import SMOKE, Evaluation
 from trust_tests.report.results import gate_record, write_part
 from trust_tests.scorers.choose import choose_scorer
 from trust_tests.scorers.toxicity import CheckedScorer
-from trust_tests.settings import AUTO, SMOKE, Settings
+from trust_tests.settings import AUTO, Settings
 
 
 class GateError(RuntimeError):
@@ -99,9 +99,8 @@ class GateSession:
             self.progress.announce(note)
         return store
 
-    @cached_property
-    def setup(self) -> Setup:
-        """What every dimension is to measure, and how."""
+    def _setup(self) -> Setup:
+        """What a dimension is to measure, and how; each has a reader of its own, which notes what it found absent."""
         s = self.settings
         benchmark = None
         if s.tier != SMOKE:
@@ -115,7 +114,7 @@ class GateSession:
     def dimension(self, name: str) -> Dimension:
         """The named dimension under this run's setup, the same object every time. Raises DimensionError."""
         if name not in self._dimensions:
-            self._dimensions[name] = get_dimension(name, self.setup)
+            self._dimensions[name] = get_dimension(name, self._setup())
         return self._dimensions[name]
 
     def questions(self, name: str) -> Questions:
@@ -129,8 +128,6 @@ class GateSession:
 
         Raises ModelError, BaselineError, CompressionError, ScorerError.
         """
-        if "toxicity" in dimensions:
-            self._scorer().check()
         if self.settings.baseline != AUTO:
             baseline.check(Path(self.settings.baseline))
         for recipe in map(parse_recipe, self.settings.recipes):
@@ -140,6 +137,8 @@ class GateSession:
             if backend != "own":
                 backends.check(recipe)
                 backends.require(backend, cache=self.settings.cache)
+        if "toxicity" in dimensions:
+            self._scorer().check()
         # The dense model last: resolving it may convert or fetch.
         for spec in (*self.settings.variants, self.settings.model):
             self._resolve(spec)
