@@ -67,6 +67,20 @@ def _delta(gate: Gate) -> str:
     return "" if gate.delta is None else f" ({signed(gate.delta, gate.tolerance)})"
 
 
+def data_facts(report: Report) -> list[tuple[str, str]]:
+    """What of the questions a reader must know before any score: a limit, what was left out, and foreign files."""
+    facts = []
+    for name in ("data", "items", "scorer"):
+        value = report.settings.get(name, "none")
+        if value != "none" and not (name == "scorer" and value == "embedded"):
+            facts.append((name.capitalize(), f"at most {value} a dimension" if name == "items" else value))
+    if report.not_asked:
+        facts.append(("Not asked", "; ".join(report.not_asked)))
+    if report.not_published:
+        facts.append(("Not comparable", "; ".join(report.not_published)))
+    return facts
+
+
 def _band(report: Report) -> str:
     return "the tolerated" if report.tolerance is None else f"±{plain(report.tolerance)}"
 

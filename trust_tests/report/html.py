@@ -160,7 +160,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         if name == "tolerance" and report.tolerance is not None:
             value = f"{'−' if report.one_sided else '±'}{figures.plain(report.tolerance)} points"
         facts.append((name.capitalize(), value))
-    return facts
+    return [*facts, *advice.data_facts(report)]
 
 
 @dataclass(frozen=True, slots=True)

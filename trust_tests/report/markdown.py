@@ -59,7 +59,9 @@ def _blocks(report: Report) -> Iterator[str]:
     yield f"**Next:** {advice.next_step(report, code)}"
     if report.rows:
         yield "\n".join(_table(report))
-    yield "\n".join(f"- {name}: {code(report.settings[name])}" for name in _FACTS if name in report.settings)
+    facts = [(name, report.settings[name]) for name in _FACTS if name in report.settings]
+    facts += [(name.lower(), value) for name, value in advice.data_facts(report)]
+    yield "\n".join(f"- {name}: {code(value, 400)}" for name, value in facts)
     if any(gate.published for gate in report.gates):
         yield "### Beside the paper"
         yield advice.published_note(report, None, code)

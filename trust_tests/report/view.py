@@ -236,6 +236,19 @@ class Report:
         return [gate for gate in self.gates if gate.verdict is verdict]
 
     @property
+    def not_asked(self) -> tuple[str, ...]:
+        """What a partial run left out, by dimension, as its fingerprint has it."""
+        return self._noted(" data.absent")
+
+    @property
+    def not_published(self) -> tuple[str, ...]:
+        """Data files that are not the published ones, by dimension."""
+        return tuple(note for note in self._noted(" data.files") if not note.endswith(": published"))
+
+    def _noted(self, ending: str) -> tuple[str, ...]:
+        return tuple(f"{k.removesuffix(ending)}: {v}" for k, v in self.fingerprints.items() if k.endswith(ending))
+
+    @property
     def columns(self) -> tuple[Column, ...]:
         """The variants' verdicts over all dimensions, in the variants' order."""
         return tuple(_column([row.gates[place] for row in self.rows]) for place in range(len(self.variants)))

@@ -51,6 +51,33 @@ def test_one_sided_lets_improvements_through_and_marks_them() -> None:
     assert judge(ids(10), side([1.0] * 10), side([1.0] * 10), Rule(one_sided=True)).marks == ()
 
 
+@pytest.mark.parametrize(
+    ("dense", "variant", "marked"),
+    [(0, 0, True), (5, 0, True), (5, 10, True), (6, 1, False), (6, 0, False), (5, 11, False), (70, 70, False)],
+)
+def test_a_gate_that_no_fall_could_fail_is_marked(dense: int, variant: int, marked: bool) -> None:
+    sides = [side([1.0] * good + [0.0] * (100 - good)) for good in (dense, variant)]
+    assert judge(ids(100), sides[0], sides[1], Rule()).marks == (("no room to fall",) if marked else ())
+
+
+@pytest.mark.parametrize(
+    ("dense", "variant", "marks"),
+    [
+        ({"informedness": 56.0}, {"informedness": 4.0}, ("informedness fell",)),
+        ({"informedness": 56.0}, {"informedness": 46.0}, ()),
+        ({"informedness": 4.0}, {"informedness": 56.0}, ()),
+        ({"informedness": 56.0}, {"informedness": math.nan}, ()),
+        ({"accuracy": 90.0}, {"accuracy": 10.0}, ()),
+    ],
+)
+def test_a_fall_of_informedness_is_marked(
+    dense: dict[str, float], variant: dict[str, float], marks: tuple[str, ...]
+) -> None:
+    whole = side([1.0] * 10)
+    sides = [Side("m", whole.outcomes, Score(100.0, {}, parts)) for parts in (dense, variant)]
+    assert judge(ids(10), sides[0], sides[1], Rule()).marks == marks
+
+
 def test_the_reason_says_direction_size_and_limit() -> None:
     fell = judge(ids(10), side([1.0] * 10), side([1.0] * 9 + [0.0]), Rule())
     assert fell.reason == "the score fell by 10.0 points, the limit is ±5"
