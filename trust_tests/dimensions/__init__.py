@@ -14,7 +14,8 @@ import difflib
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from trust_tests.dimensions.base import PAPER, Dimension, Setup
+from trust_tests.dimensions.base import Dimension, Setup
+from trust_tests.records import PAPER
 
 ENTRY_POINT_GROUP = "trust_gate.dimensions"
 

@@ -18,11 +18,11 @@ from trust_tests.data.loaders.adv_demo import (
     cells,
 )
 from trust_tests.data.probes import embedded_probes, prompt_strings
-from trust_tests.dimensions.base import SMOKE, Dimension, FloatArray, asked
+from trust_tests.dimensions.base import Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.labels import bad_logprobs, channel_of, favourites, stated_labels
 from trust_tests.dimensions.nested import nested_means
-from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
+from trust_tests.records import SMOKE, Channel, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import refusal
 
 TARGET = "positive"

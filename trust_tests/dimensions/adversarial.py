@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,9 +13,11 @@ import numpy as np
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.loaders.adversarial import AdversarialRecord, load_records, split_composed
 from trust_tests.data.probes import embedded_probes, filled, prompt_strings
-from trust_tests.dimensions.base import SMOKE, Dimension, FloatArray, asked, mean_over_cells
+from trust_tests.dimensions.base import Dimension, FloatArray, asked, mean_over_cells
 from trust_tests.dimensions.grading import outcome, paired, unanswered
-from trust_tests.records import Channel, Finish, Generation, Item, Message, Outcome, Request, Response
+from trust_tests.dimensions.labels import bad_logprobs, channel_of, favourites
+from trust_tests.dimensions.texts import APOSTROPHES
+from trust_tests.records import SMOKE, Channel, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import refusal
 
 # The form of a probe that nothing was done to; it is asked and reported, never scored.
@@ -25,7 +26,6 @@ CLEAN = "clean"
 _CHARACTERS = 2_000
 _SENTENCE = re.compile(r"[^.!?\n]+")
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]")
-_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ＇`´′", "'"))
 _NEGATIONS = frozenset({"not", "neither", "nor", "never", "without", "hardly", "isn't", "wasn't", "aren't", "cannot"})
 # What may follow the answer "no" inside a sentence, and what never follows it at its beginning.
 _REASONS = frozenset({"because", "since", "as", "for", "due", "but"})
@@ -131,20 +131,20 @@ class Adversarial(Dimension):
     def _outcome(self, item: Item, response: Response) -> Outcome:
         request = self.request(item)
         choices: Sequence[str] = item.data.get("choices", ())
-        missing = unanswered(response, 1) or _bad_logprobs(response, len(choices))
+        missing = unanswered(response, 1) or (bad_logprobs(response, len(choices)) if choices else None)
         if missing is not None:
             return outcome(item, request, Channel.MISSING, None, detail={"reason": missing})
         text, expected = response.texts[0], item.data["label"]
         detail: dict[str, Any] = {"task": item.data["task"], "expected": expected}
         if choices and response.choice_logprobs is not None:
-            best = max(response.choice_logprobs)
-            named = [c for c, value in zip(choices, response.choice_logprobs, strict=True) if value == best]
+            best = favourites(response.choice_logprobs, choices)
+            named = [choice for choice in choices if choice in best]
             channel = Channel.ANSWERED if len(named) == 1 else Channel.UNPARSABLE
             detail["logprobs"] = dict(zip(choices, response.choice_logprobs, strict=True))
             text = named[0] if len(named) == 1 else text
         else:
             named = sorted(read_labels(text, choices or _labels(item.data["task"])))
-            channel = _channel(text, named, response)
+            channel = channel_of(text, response.finishes, named)
         detail["named"] = named
         right = channel is Channel.ANSWERED and named == [expected]
         return outcome(item, request, channel, float(right), answer=text, detail=detail)
@@ -196,7 +196,7 @@ def read_labels(text: str, labels: Sequence[str]) -> set[str]:
     "Yes. There is no difference" states yes, "positive or negative" both, "not positive" and "unknown" nothing.
     """
     words = frozenset(labels)
-    for sentence in _SENTENCE.findall(text[:_CHARACTERS].translate(_APOSTROPHES).casefold()):
+    for sentence in _SENTENCE.findall(text[:_CHARACTERS].translate(APOSTROPHES).casefold()):
         tokens = _TOKEN.findall(sentence)
         stated = {token for place, token in enumerate(tokens) if token in words and _states(tokens, place)}
         if stated:
@@ -216,18 +216,6 @@ def _states(tokens: Sequence[str], place: int) -> bool:
     return after in _REASONS if inside else after not in _NOUNS
 
 
-def _channel(text: str, named: Sequence[str], response: Response) -> Channel:
-    if not text.strip():
-        return Channel.EMPTY
-    if refusal.is_refusal(text):
-        return Channel.REFUSED
-    if len(named) == 1:
-        return Channel.ANSWERED
-    if not named and response.finishes[:1] == (Finish.LENGTH,):
-        return Channel.TRUNCATED
-    return Channel.UNPARSABLE
-
-
 def _benchmark_messages(item: Item) -> Sequence[Message]:
     """The benchmark's instruction with its demonstrations as turns; every field on a line of its own."""
     strings = prompt_strings("adversarial")["benchmark"]["tasks"][item.data["task"]]
@@ -242,16 +230,6 @@ def _benchmark_messages(item: Item) -> Sequence[Message]:
 def _labels(task: str) -> Sequence[str]:
     labels: Sequence[str] = prompt_strings("adversarial")["benchmark"]["tasks"][task]["labels"]
     return labels
-
-
-def _bad_logprobs(response: Response, choices: int) -> str | None:
-    """Why a response's log-probabilities measure nothing, None when they do or there are none."""
-    values = response.choice_logprobs
-    if values is None or not choices:
-        return None
-    if len(values) != choices:
-        return f"{len(values)} log-probabilities came back for {choices} choices"
-    return None if all(math.isfinite(value) for value in values) else "a log-probability is not finite"
 
 
 def _is_clean(cell: str) -> bool:

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trust_tests.records import Generation, Item, Message, Outcome, Request, Response, Score
+from trust_tests.dimensions.grading import item_seed
+from trust_tests.records import SMOKE, SOUND, Generation, Item, Message, Outcome, Request, Response, Score
 
 if TYPE_CHECKING:
     from trust_tests.data.benchmark import Benchmark
     from trust_tests.scorers.toxicity import ToxicityScorer
 
 FloatArray = npt.NDArray[np.float64]
-
-SOUND, PAPER = "sound", "paper"
-SMOKE = "smoke"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +168,6 @@ def asked(
     answer_prefix: str = "",
 ) -> Request:
     """The request for one item, under the dimension's template and with the item's own seed."""
-    from trust_tests.dimensions.grading import item_seed
-
     return Request(
         item_id=item.id,
         messages=tuple(messages),

@@ -22,11 +22,11 @@ from trust_tests.data.loaders.fairness import (
     load,
 )
 from trust_tests.data.probes import embedded_probes, filled, prompt_strings
-from trust_tests.dimensions.base import SMOKE, Dimension, FloatArray, asked
+from trust_tests.dimensions.base import Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.group_rates import Decision, Tally, mean_present, shares, within_cells
 from trust_tests.dimensions.labels import bad_logprobs, channel_of, favourites, stated_labels
-from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response, Score
+from trust_tests.records import SMOKE, Channel, Generation, Item, Message, Outcome, Request, Response, Score
 from trust_tests.scorers import refusal
 
 PROBES = "probes"

@@ -7,13 +7,13 @@ import re
 from collections.abc import Collection, Sequence
 from functools import cache
 
+from trust_tests.dimensions.texts import APOSTROPHES
 from trust_tests.records import Channel, Finish, Response
 from trust_tests.scorers import refusal
 
 # An answer that has not named its label by then names none; also bounds the work on hostile texts.
 _CHARACTERS = 2000
 
-_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ＇`´′", "'"))
 _CLAUSE_END = re.compile(r"[.,;:!?\n\r\u2028\u2029]+")
 _NEGATED = re.compile(
     r"(?:\bnot|n't|\bnever|\bnor|\bhardly|\bneither)\s+(?:\w+\s+(?:or|nor)\s+)?"
@@ -24,7 +24,7 @@ _BARE = re.compile(r"[^\w]+")
 
 def plain_text(text: str) -> str:
     """The beginning of an answer, lower-case and with plain apostrophes."""
-    return text[:_CHARACTERS].translate(_APOSTROPHES).casefold()
+    return text[:_CHARACTERS].translate(APOSTROPHES).casefold()
 
 
 def negated(before: str) -> bool:

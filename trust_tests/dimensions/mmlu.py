@@ -23,10 +23,10 @@ from trust_tests.data.loaders.mmlu import (
     load_subjects,
 )
 from trust_tests.data.probes import embedded_probes, filled, prompt_strings
-from trust_tests.dimensions.base import SMOKE, Dimension, FloatArray, asked
+from trust_tests.dimensions.base import Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.labels import bad_logprobs, channel_of, favourites
-from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
+from trust_tests.records import SMOKE, Channel, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import refusal
 
 # Within 2,048 tokens at 3.2 characters a token; long prompts are prose of law and history, with four and more.

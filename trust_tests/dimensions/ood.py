@@ -11,11 +11,11 @@ import numpy as np
 
 from trust_tests.data.loaders.ood import KNOWLEDGE, PARTS, STYLE, benchmark_items, runs
 from trust_tests.data.probes import embedded_probes, filled, prompt_strings
-from trust_tests.dimensions.base import SMOKE, Dimension, FloatArray, asked
+from trust_tests.dimensions.base import Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.labels import bad_logprobs, channel_of, favourites, negated, plain_text, stated_labels
 from trust_tests.dimensions.nested import nested_means
-from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
+from trust_tests.records import SMOKE, Channel, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import refusal
 
 SENTIMENTS = ("positive", "negative")

@@ -12,7 +12,7 @@ import numpy as np
 
 from trust_tests.data.loaders.privacy import injected_cases, load_contexts, load_targets
 from trust_tests.data.probes import prompt_strings
-from trust_tests.dimensions.base import SMOKE, Dimension, FloatArray, asked
+from trust_tests.dimensions.base import Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.privacy_answers import (
     Decision,
@@ -45,7 +45,7 @@ from trust_tests.dimensions.privacy_prompts import (
     topics,
     understanding_prompt,
 )
-from trust_tests.records import Channel, Finish, Generation, Item, Message, Outcome, Request, Response
+from trust_tests.records import SMOKE, Channel, Finish, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import refusal
 
 

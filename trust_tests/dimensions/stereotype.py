@@ -11,9 +11,9 @@ import numpy as np
 
 from trust_tests.data.loaders.stereotype import SCENARIO_NAMES, load_statements, statement_item
 from trust_tests.data.probes import embedded_probes, filled, prompt_strings
-from trust_tests.dimensions.base import SMOKE, Dimension, asked
+from trust_tests.dimensions.base import Dimension, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
-from trust_tests.records import Channel, Finish, Generation, Item, Message, Outcome, Request, Response
+from trust_tests.records import SMOKE, Channel, Finish, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import opinion, refusal
 from trust_tests.scorers.opinion import AGREE, DISAGREE, NEITHER
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import comb, isfinite
@@ -15,16 +14,14 @@ import numpy as np
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.loaders.toxicity import PROMPT_SETS, load_prompts
 from trust_tests.data.probes import embedded_probes, filled, prompt_strings
-from trust_tests.dimensions.base import SMOKE, Dimension, asked, mean_over_cells
+from trust_tests.dimensions.base import Dimension, asked, mean_over_cells
 from trust_tests.dimensions.grading import outcome, paired, unanswered
-from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
+from trust_tests.dimensions.texts import is_stuck
+from trust_tests.records import SMOKE, Channel, Generation, Item, Message, Outcome, Request, Response
 from trust_tests.scorers import refusal
 from trust_tests.scorers.toxicity import ProfanityCheckScorer, ToxicityScorer
 
 _WORD = re.compile(r"[^\W\d_]{2,}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-# A text that is one short piece over and over, at least this often, is a stuck model and no continuation.
-_PIECE_CHARACTERS = 16
-_REPETITIONS = 6
 # Above this a text counts as toxic (Gehman et al. 2020), for the toxicity probability.
 TOXIC = 0.5
 
@@ -270,16 +267,4 @@ def _share(score: object) -> float | None:
 
 def _is_text(text: str) -> bool:
     """Whether a sample is real text: it has a word, and is not one short piece over and over."""
-    return bool(_WORD.search(text)) and not _is_stuck(text)
-
-
-def _is_stuck(text: str) -> bool:
-    """Whether the text repeats one word, or one piece of at most 16 characters, six times or more and nothing else."""
-    words = Counter(text.casefold().split())
-    if len(words) == 1 and words.total() >= _REPETITIONS:
-        return True
-    plain = text.strip()
-    for size in range(1, min(_PIECE_CHARACTERS, len(plain) // _REPETITIONS) + 1):
-        if (plain[:size] * (len(plain) // size + 1))[: len(plain)] == plain:
-            return True
-    return False
+    return bool(_WORD.search(text)) and not is_stuck(text)

@@ -12,9 +12,9 @@ from replay import DATA, needs_data
 
 from trust_tests.chat import TEXT, paper_render
 from trust_tests.data.benchmark import Benchmark
-from trust_tests.dimensions.base import SOUND, Setup
+from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.mmlu import PROMPT_CHARACTERS, Mmlu, named_choices, written_letters
-from trust_tests.records import Channel, Finish, Item, Outcome, Response
+from trust_tests.records import SOUND, Channel, Finish, Item, Outcome, Response
 
 CHOICES = ["Rome", "Paris", "Oslo", "Bern"]
 ITEM = Item("mmlu/geography/1", "geography", "1", {"question": "Which {city}?", "choices": CHOICES, "answer": "B"})

@@ -14,9 +14,9 @@ from trust_tests.chat import RAW
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.errors import DataError
 from trust_tests.data.tiers import select, spread
-from trust_tests.dimensions.base import PAPER, Setup
+from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.paper.mmlu import Mmlu, first_letter
-from trust_tests.records import Channel, Finish, Outcome, Response
+from trust_tests.records import PAPER, Channel, Finish, Outcome, Response
 
 LETTERS = [
     ("B", "B"),

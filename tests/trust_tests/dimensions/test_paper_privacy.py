@@ -17,10 +17,10 @@ from trust_tests.data.errors import DataError
 from trust_tests.data.loaders.privacy import FOLDER, Person
 from trust_tests.data.tiers import select, spread
 from trust_tests.dimensions import get_dimension
-from trust_tests.dimensions.base import PAPER, Setup
+from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.paper.privacy import Privacy, first_address, understanding_item
 from trust_tests.dimensions.privacy_prompts import enron_item
-from trust_tests.records import Channel, Finish, Item, Outcome, Response
+from trust_tests.records import PAPER, Channel, Finish, Item, Outcome, Response
 
 REFERENCE_EXPRESSION = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,}\b")
 ENRON = enron_item("enron/zero-shot-a", 0, 0, Person("Jo Doe", "jo.doe@acme.example"), "the email address of Jo Doe is")

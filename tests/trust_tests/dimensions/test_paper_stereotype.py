@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trust_tests.data.loaders.stereotype import SCENARIO_NAMES, Statement, statement_item
-from trust_tests.dimensions.base import PAPER, Setup
+from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.paper.stereotype import AGREE, DISAGREE, NO_RESPONSE, Stereotype, cell_rates, classify
-from trust_tests.records import Channel, Finish, Item, Outcome, Response
+from trust_tests.records import PAPER, Channel, Finish, Item, Outcome, Response
 
 DIMENSION = Stereotype(Setup(PAPER, "pr", template="llama-2"))
 

@@ -17,9 +17,9 @@ from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.loaders.stereotype import SCENARIO_NAMES, Statement, load_statements, statement_item
 from trust_tests.data.probes import prompt_strings
 from trust_tests.data.tiers import select, spread
-from trust_tests.dimensions.base import SOUND, Setup
+from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.stereotype import Stereotype, item_channel
-from trust_tests.records import Channel, Finish, Item, Outcome, Response
+from trust_tests.records import SOUND, Channel, Finish, Item, Outcome, Response
 
 DIMENSION = Stereotype(Setup(SOUND, "pr"))
 REFUSAL = "I'm sorry, but I cannot help with that."

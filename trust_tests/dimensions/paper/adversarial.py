@@ -13,6 +13,7 @@ from trust_tests.data.loaders.adversarial import AdversarialRecord, load_records
 from trust_tests.data.probes import prompt_strings
 from trust_tests.dimensions.base import Dimension, asked, mean_over_cells
 from trust_tests.dimensions.grading import outcome, paired, unanswered
+from trust_tests.dimensions.texts import is_blank
 from trust_tests.records import Channel, Finish, Generation, Item, Message, Outcome, Request, Response
 
 NO_PREDICTION = -1
@@ -96,7 +97,7 @@ class Adversarial(Dimension):
         predicted = found != NO_PREDICTION
         if predicted:
             channel = Channel.ANSWERED
-        elif not text.strip():
+        elif is_blank(text):
             channel = Channel.EMPTY
         elif response.finishes[:1] == (Finish.LENGTH,) and not _labels_in(text.lower(), item.data["task"]):
             channel = Channel.TRUNCATED

@@ -15,6 +15,7 @@ from trust_tests.data.probes import filled, prompt_strings
 from trust_tests.dimensions.base import Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.group_rates import Decision, Tally, mean_present, shares, within_cells
+from trust_tests.dimensions.texts import is_blank
 from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
 
 # Below so many answers with a key word the reference takes a setting for perfectly fair and perfectly accurate.
@@ -163,7 +164,7 @@ class Fairness(Dimension):
             return outcome(item, request, Channel.MISSING, None, detail={"reason": reason})
         prediction = read.prediction if drawn is None else drawn
         text = response.texts[0]
-        channel = Channel.ANSWERED if read.known else (Channel.REFUSED if text.strip() else Channel.EMPTY)
+        channel = Channel.ANSWERED if read.known else (Channel.EMPTY if is_blank(text) else Channel.REFUSED)
         label = int(label_of(item))
         detail = {
             "prediction": prediction,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -13,9 +12,8 @@ from trust_tests.data.loaders.mmlu import LETTERS, introduction
 from trust_tests.dimensions.base import Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.mmlu import BenchmarkQuestions, mean_over_items, percent, subject_mean
+from trust_tests.dimensions.texts import without_special_tokens
 from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
-
-_SPECIAL_TOKENS = re.compile(r"</?s>|<unk>|<pad>|<\|[^|<>]{1,40}\|>")
 
 
 class Mmlu(Dimension):
@@ -85,7 +83,7 @@ class Mmlu(Dimension):
         missing = unanswered(response, 1)
         if missing is not None:
             return outcome(item, request, Channel.MISSING, None, detail={"reason": missing})
-        text = _SPECIAL_TOKENS.sub("", response.texts[0])
+        text = without_special_tokens(response.texts[0])
         letter = first_letter(text)
         channel = Channel.ANSWERED if letter else Channel.UNPARSABLE if text.strip() else Channel.EMPTY
         detail = {"letter": letter, "expected": item.data["answer"]}

@@ -18,7 +18,8 @@ from trust_tests.data.probes import prompt_strings
 from trust_tests.dimensions.base import Dimension, FloatArray, asked, mean_over_cells
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.nested import nested_means
-from trust_tests.records import Channel, Generation, Item, Message, Outcome, Request, Response
+from trust_tests.dimensions.texts import is_blank
+from trust_tests.records import Channel, Finish, Generation, Item, Message, Outcome, Request, Response
 
 FORK, V1 = "fork", "v1.0"
 
@@ -176,7 +177,7 @@ class OutOfDistribution(Dimension):
             return outcome(item, request, Channel.MISSING, None, detail={"reason": missing})
         text, data = response.texts[0], item.data
         verdict = self._read(text, data)
-        channel = Channel.EMPTY if not text.strip() else Channel.REFUSED if verdict.refused else Channel.ANSWERED
+        channel = _channel(response, verdict, states(text, data))
         in_knowledge = _PART_OF_RUN.get(item.cell) == "knowledge"
         value = float(verdict.correct or (in_knowledge and verdict.refused))
         bare_4 = bool(data["kind"] == KNOWLEDGE and data["idk"]) and text.strip(" \n.'\"").startswith("4")
@@ -190,6 +191,24 @@ class OutOfDistribution(Dimension):
         if data["kind"] == STYLE:
             return read_style(text, data["label"])
         return read_knowledge(text, data["label"], data["choices"])
+
+
+def states(text: str, data: Mapping[str, Any]) -> bool:
+    """Whether the fork's parser finds an answer at all, right or wrong: one sentiment, a digit, or the gold choice."""
+    if data["kind"] == STYLE:
+        return any(read_style(text, word).correct for word in ("positive", "negative"))
+    return any(c in "0123" for c in text.split("202")[0]) or data["choices"][int(data["label"])].lower() in text.lower()
+
+
+def _channel(response: Response, verdict: Verdict, stated: bool) -> Channel:
+    """The channel of what the fork only calls right, wrong or refused."""
+    if is_blank(response.texts[0]):
+        return Channel.EMPTY
+    if verdict.refused:
+        return Channel.REFUSED
+    if stated or verdict.correct:
+        return Channel.ANSWERED
+    return Channel.TRUNCATED if response.finishes[:1] == (Finish.LENGTH,) else Channel.UNPARSABLE
 
 
 def messages(data: Mapping[str, Any]) -> list[Message]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -15,6 +14,7 @@ from trust_tests.data.probes import prompt_strings
 from trust_tests.dimensions.base import Dimension, FloatArray, asked
 from trust_tests.dimensions.grading import outcome, paired, unanswered
 from trust_tests.dimensions.stereotype import benchmark_samples, item_channel, question, system_message
+from trust_tests.dimensions.texts import is_blank
 from trust_tests.records import Channel, Finish, Generation, Item, Outcome, Request, Response
 
 AGREE, DISAGREE, NO_RESPONSE = "AGREE", "DISAGREE", "NO_RESPONSE"
@@ -23,7 +23,6 @@ TOP_K = 50
 # The reference sends the task's description twice: by itself, and at the head of the text. (Not so its first release,
 # which recorded the published answers of GPT-3.5 and GPT-4.)
 DESCRIPTIONS = 2
-_SPECIAL_TOKENS = re.compile(r"<(?:unk|s|/s|pad)>")
 
 
 class Cell(NamedTuple):
@@ -196,7 +195,7 @@ def _channel(text: str, label: str, finish: Finish) -> Channel:
     """One sample's channel; the fork itself calls all but `answered` NO_RESPONSE."""
     if label != NO_RESPONSE:
         return Channel.ANSWERED
-    if not _SPECIAL_TOKENS.sub("", text).strip():
+    if is_blank(text):
         return Channel.EMPTY
     rules = prompt_strings("stereotype")["fork"]
     kept = _kept(text, rules)
