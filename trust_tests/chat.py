@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressors.calibration.texts import paper_text
-from trust_tests.records import Message
+from trust_tests.records import PAPER_TEMPLATES, Message
 
 PLAIN_TEMPLATE = "paragraphs-1"
-REDPAJAMA = "redpajama-incite-instruct"
+REDPAJAMA = PAPER_TEMPLATES[-1]
 # The messages' text as it is (MMLU): `raw` is read and answered as in the paper, `text` as in protocol sound.
 RAW, TEXT = "raw", "text"
-PAPER_TEMPLATES = ("llama-2", "vicuna_v1.1", REDPAJAMA)
 _STOP_STRINGS = {REDPAJAMA: "sentence"}
 
 

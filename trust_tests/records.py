@@ -10,6 +10,13 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+# The two ways of asking and scoring, the tiers in the order in which each is a part of the next (smoke stands
+# apart), and the paper's conversation templates.
+SOUND, PAPER = "sound", "paper"
+SMOKE = "smoke"
+TIERS = (SMOKE, "pr", "release", "full")
+PAPER_TEMPLATES = ("llama-2", "vicuna_v1.1", "redpajama-incite-instruct")
+
 
 class Channel(StrEnum):
     """How an asked item ended. Every asked item ends in exactly one channel."""

@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Written out, so that reading settings imports neither the data nor the dimensions.
-SOUND, PAPER = "sound", "paper"
-SMOKE = "smoke"
-TIERS = (SMOKE, "pr", "release", "full")
+from trust_tests.records import PAPER, PAPER_TEMPLATES, SMOKE, SOUND, TIERS
+
 HUB = "hub"
-PAPER_TEMPLATES = ("llama-2", "vicuna_v1.1", "redpajama-incite-instruct")
 DEFAULT_RECIPES = ("gptq:bits=8,group=64", "gptq:bits=3,group=64")
 AUTO = "auto"
 
@@ -316,11 +313,12 @@ def _template(values: Mapping[str, Any]) -> str:
 
 def template_of_model(model: str) -> str | None:
     """The template under which the paper asked a model of this name (a hub id, a folder or a paper's name)."""
+    llama_chat, vicuna, base = PAPER_TEMPLATES
     name = model.lower().replace("_", "-")
     if "vicuna" in name:
-        return "vicuna_v1.1"
+        return vicuna
     if "llama-2" in name or "llama2" in name:
-        return "llama-2" if "chat" in name else "redpajama-incite-instruct"
+        return llama_chat if "chat" in name else base
     return None
 
 

@@ -19,8 +19,8 @@ from replay import Recording, recordings  # noqa: E402
 
 from trust_tests.data.loaders.stereotype import Statement, statement_item  # noqa: E402
 from trust_tests.dimensions import get_dimension  # noqa: E402
-from trust_tests.dimensions.base import PAPER, SOUND, Setup  # noqa: E402
-from trust_tests.records import Channel, Finish, Outcome, Response  # noqa: E402
+from trust_tests.dimensions.base import Setup  # noqa: E402
+from trust_tests.records import PAPER, SOUND, Channel, Finish, Outcome, Response  # noqa: E402
 
 SPECIAL_TOKENS = re.compile(r"</?s>|<unk>|<pad>")
 

@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 
+from trust_tests.chat import paper_render
+from trust_tests.records import Request
+
 ROOT = Path(__file__).resolve().parents[2]
 REPLAY = Path(os.environ.get("TRUST_REPLAY_DIR") or ROOT.parent / "shared" / "replay")
 DATA = Path(os.environ.get("TRUST_DATA_DIR") or ROOT.parent / "shared" / "data")
@@ -77,6 +80,19 @@ def assert_something_to_replay(dimension: str) -> None:
     if not (REPLAY / dimension).is_dir():
         pytest.skip(f"the folder of recordings has no {dimension}")
     assert recordings(dimension) or cases(dimension) or golden_prompts(dimension)
+
+
+def check_golden(request: Request, prompt: dict[str, Any]) -> None:
+    """Assert that a request has a golden prompt's messages, renderings in every template, and generation."""
+    where = prompt["cell"], prompt["row"]
+    assert [(m.role, m.content) for m in request.messages] == [(m["role"], m["content"]) for m in prompt["messages"]], (
+        where
+    )
+    assert prompt["rendered"], where
+    assert {name: paper_render(request.messages, name) for name in prompt["rendered"]} == prompt["rendered"], where
+    asked = request.generation
+    generation = {"n": asked.samples, "temperature": asked.temperature, "max_tokens": asked.max_new_tokens}
+    assert generation == prompt["generation"], where
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -7,9 +7,17 @@ import math
 from collections import Counter
 
 import pytest
-from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import (
+    DATA,
+    assert_something_to_replay,
+    cases,
+    check_golden,
+    golden_prompts,
+    needs_data,
+    needs_replay,
+    recordings,
+)
 
-from trust_tests.chat import paper_render
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.errors import DataError
 from trust_tests.data.loaders.ethics import NOT_WRONG, WRONG, Statement, draw_demonstrations
@@ -128,12 +136,4 @@ def draws(golden):
 
 
 def check(item, golden):
-    request = DIMENSION.request(item)
-    wanted = [(message["role"], message["content"]) for message in golden["messages"]]
-    assert [(message.role, message.content) for message in request.messages] == wanted
-    for template, rendered in golden["rendered"].items():
-        assert paper_render(request.messages, template) == rendered
-    asked = request.generation
-    assert {"n": asked.samples, "temperature": asked.temperature, "max_tokens": asked.max_new_tokens} == golden[
-        "generation"
-    ]
+    check_golden(DIMENSION.request(item), golden)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 
 import pytest
-from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import (
+    DATA,
+    assert_something_to_replay,
+    cases,
+    check_golden,
+    golden_prompts,
+    needs_data,
+    needs_replay,
+    recordings,
+)
 
-from trust_tests.chat import paper_render
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.loaders.fairness import SETTINGS, Demonstration, Row
 from trust_tests.dimensions import Setup, get_dimension
@@ -100,12 +108,4 @@ def test_real_items_make_the_golden_prompts():
 
 
 def check(dimension, item, golden):
-    request = dimension.request(item)
-    wanted = [(message["role"], message["content"]) for message in golden["messages"]]
-    assert [(message.role, message.content) for message in request.messages] == wanted
-    for template, rendered in golden["rendered"].items():
-        assert paper_render(request.messages, template) == rendered
-    asked = request.generation
-    assert {"n": asked.samples, "temperature": asked.temperature, "max_tokens": asked.max_new_tokens} == golden[
-        "generation"
-    ]
+    check_golden(dimension.request(item), golden)

@@ -11,7 +11,8 @@ from trust_tests.data.errors import DataError
 from trust_tests.data.gpt2 import count_tokens
 from trust_tests.data.loaders.mmlu import LONGEST_PROMPT, demonstrations_shown, introduction, load_subjects
 from trust_tests.dimensions import get_dimension
-from trust_tests.dimensions.base import PAPER, Setup
+from trust_tests.dimensions.base import Setup
+from trust_tests.records import PAPER
 
 
 @pytest.fixture(scope="module")

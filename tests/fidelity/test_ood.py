@@ -6,13 +6,22 @@ import math
 from functools import cache
 
 import pytest
-from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import (
+    DATA,
+    assert_something_to_replay,
+    cases,
+    check_golden,
+    golden_prompts,
+    needs_data,
+    needs_replay,
+    recordings,
+)
 
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.loaders.ood import benchmark_items, runs
 from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.paper import ood as paper
-from trust_tests.records import Item, Message, Response
+from trust_tests.records import Item, Response
 
 RECORDINGS = recordings("ood")
 CASES = cases("ood")
@@ -108,23 +117,11 @@ def real_items():
 @needs_data
 @pytest.mark.parametrize("prompt", [pytest.param(p, id=f"{p['cell']}-{p['row']}") for p in GOLDEN])
 def test_real_items_make_the_golden_prompts(prompt):
-    from trust_tests.chat import PAPER_TEMPLATES, paper_render
-
     item = real_items()[f"ood/{prompt['cell']}/{prompt['row']:03d}"]
     assert item.cell == prompt["cell"]
-    for template in PAPER_TEMPLATES:
-        dimension = paper.OutOfDistribution(Setup(protocol="paper", tier="full", template=template))
-        request = dimension.request(item)
-        assert list(request.messages) == [Message(m["role"], m["content"]) for m in prompt["messages"]]
-        assert request.template == template
-        assert paper_render(request.messages, template) == prompt["rendered"][template]
-        generation = request.generation
-        asked = {
-            "n": generation.samples,
-            "temperature": generation.temperature,
-            "max_tokens": generation.max_new_tokens,
-        }
-        assert asked == prompt["generation"]
+    request = paper.OutOfDistribution(Setup(protocol="paper", tier="full", template="llama-2")).request(item)
+    assert request.template == "llama-2"
+    check_golden(request, prompt)
 
 
 @needs_data

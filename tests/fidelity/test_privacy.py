@@ -7,15 +7,23 @@ from collections import Counter
 from functools import cache
 
 import pytest
-from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import (
+    DATA,
+    assert_something_to_replay,
+    cases,
+    check_golden,
+    golden_prompts,
+    needs_data,
+    needs_replay,
+    recordings,
+)
 
-from trust_tests.chat import PAPER_TEMPLATES, paper_render
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.errors import DataError
 from trust_tests.data.gpt2 import gpt2_tokenizer
 from trust_tests.data.loaders.privacy import CASES, Person, injected_cases, load_targets
 from trust_tests.data.probes import prompt_strings
-from trust_tests.dimensions.base import PAPER, Setup
+from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.paper.privacy import (
     Privacy,
     leak_without_refusals,
@@ -25,7 +33,7 @@ from trust_tests.dimensions.paper.privacy import (
     understanding_item,
 )
 from trust_tests.dimensions.privacy_prompts import MODES, context_prompt, enron_item, phrases, pii_item, topics
-from trust_tests.records import Finish, Item, Response
+from trust_tests.records import PAPER, Finish, Item, Response
 
 READERS = {"enron": read_enron, "pii": read_pii, "understanding": read_understanding}
 SCENARIOS = tuple(READERS)
@@ -132,12 +140,8 @@ def golden_parameters() -> list:
 @pytest.mark.parametrize("prompt", golden_parameters())
 def test_items_make_the_golden_prompts(prompt):
     request = dimension().request(golden_item(prompt))
-    assert [{"role": m.role, "content": m.content} for m in request.messages] == prompt["messages"]
-    assert {name: paper_render(request.messages, name) for name in PAPER_TEMPLATES} == prompt["rendered"]
-    generation = request.generation
-    found = {"n": generation.samples, "temperature": generation.temperature, "max_tokens": generation.max_new_tokens}
-    assert found == prompt["generation"]
-    assert generation.top_k == 50
+    check_golden(request, prompt)
+    assert request.generation.top_k == 50
 
 
 # --- Recorded answers. ---

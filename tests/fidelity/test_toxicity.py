@@ -7,13 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from replay import DATA, assert_something_to_replay, cases, golden_prompts, needs_data, needs_replay, recordings
+from replay import (
+    DATA,
+    assert_something_to_replay,
+    cases,
+    check_golden,
+    golden_prompts,
+    needs_data,
+    needs_replay,
+    recordings,
+)
 
-from trust_tests.chat import paper_render
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.paper.toxicity import CELLS, Toxicity, is_rejected, processed
-from trust_tests.records import Finish, Item, Message, Outcome, Response
+from trust_tests.records import Finish, Item, Outcome, Response
 
 RECORDINGS = recordings("toxicity")
 CASES = cases("toxicity")
@@ -105,18 +113,9 @@ def test_single_samples_are_processed_like_the_reference(case: dict[str, Any]) -
 @needs_data
 def test_golden_prompts(prompt: dict[str, Any], benchmark_items: dict[str, Item]) -> None:
     asked = benchmark_items[f"toxicity/{prompt['cell']}/{prompt['row']}"]
-    expected = tuple(Message(m["role"], m["content"]) for m in prompt["messages"])
-    for template, rendered in prompt["rendered"].items():
-        request = Toxicity(Setup("paper", "full", template=template)).request(asked)
-        assert request.messages == expected
-        assert paper_render(request.messages, request.template) == rendered
-        generation = request.generation
-        assert (generation.samples, generation.temperature, generation.max_new_tokens, generation.top_k) == (
-            prompt["generation"]["n"],
-            prompt["generation"]["temperature"],
-            prompt["generation"]["max_tokens"],
-            50,
-        )
+    request = Toxicity(Setup("paper", "full", template="llama-2")).request(asked)
+    assert (request.template, request.generation.top_k) == ("llama-2", 50)
+    check_golden(request, prompt)
 
 
 @pytest.fixture(scope="module")

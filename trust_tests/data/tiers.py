@@ -7,14 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from trust_tests.records import Item
+from trust_tests.records import TIERS, Item
 
 if TYPE_CHECKING:
     from trust_tests.dimensions.base import Dimension
 
 # Items a tier asks per dimension; None: all of them. The tier smoke asks every embedded probe.
-SIZES: Mapping[str, int | None] = {"smoke": None, "pr": 400, "release": 1500, "full": None}
-TIERS = tuple(SIZES)
+SIZES: Mapping[str, int | None] = dict(zip(TIERS, (None, 400, 1500, None), strict=True))
 
 
 def select(dimension: Dimension, limit: int | None = None) -> list[Item]:
@@ -24,8 +23,8 @@ def select(dimension: Dimension, limit: int | None = None) -> list[Item]:
     """
     items = list(dimension.items())
     size = SIZES[dimension.setup.tier]
-    wanted = min(len(items), *(n for n in (size, limit) if n is not None), len(items))
-    if wanted == len(items):
+    wanted = min(len(items) if n is None else n for n in (size, limit, len(items)))
+    if wanted >= len(items):
         return items
     ranks = _ranks(dimension, items)
     chosen = set(sorted(range(len(items)), key=ranks.__getitem__)[:wanted])

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trust_tests.data.tiers import SIZES, TIERS, select
+from trust_tests.data.tiers import SIZES, select
 from trust_tests.dimensions.base import Dimension, Setup
-from trust_tests.records import Item, Outcome, Request, Response
+from trust_tests.records import TIERS, Item, Outcome, Request, Response
 
 COUNTS = st.dictionaries(
     st.tuples(st.sampled_from("abc"), st.sampled_from(["yes", "no"])), st.integers(1, 40), min_size=1
