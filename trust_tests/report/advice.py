@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trust_tests.gate.verdict import Verdict
+from trust_tests.gate.verdict import NO_ROOM, Verdict
 from trust_tests.report.figures import count, listed, percent, plain, points, signed
 from trust_tests.report.view import DENSE, Gate, Report
 
@@ -155,6 +155,11 @@ def _after_success(report: Report, quote: Quote) -> str:
     if shifted:
         names = _names(shifted, quote, deltas=False)
         sentence += f" Before a release, read the refusals of {names}: they moved by more than 10 points."
+    rigid = [gate for gate in report.gates if NO_ROOM in gate.marks]
+    if rigid:
+        sentence += f" {_names(rigid, quote, deltas=False)} had no room to fall, so passing there shows nothing."
+    if report.not_asked:
+        sentence += f" Not asked: {quote(', '.join(report.not_asked))}."
     return sentence
 
 

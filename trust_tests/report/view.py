@@ -237,16 +237,17 @@ class Report:
 
     @property
     def not_asked(self) -> tuple[str, ...]:
-        """What a partial run left out, by dimension, as its fingerprint has it."""
-        return self._noted(" data.absent")
+        """What a partial run left out, in the loaders' words, as the dimensions' fingerprints have it."""
+        return tuple(dict.fromkeys(self._noted(" data.absent").values()))
 
     @property
     def not_published(self) -> tuple[str, ...]:
         """Data files that are not the published ones, by dimension."""
-        return tuple(note for note in self._noted(" data.files") if not note.endswith(": published"))
+        noted = self._noted(" data.files")
+        return tuple(f"{dimension}: {found}" for dimension, found in noted.items() if found != "published")
 
-    def _noted(self, ending: str) -> tuple[str, ...]:
-        return tuple(f"{k.removesuffix(ending)}: {v}" for k, v in self.fingerprints.items() if k.endswith(ending))
+    def _noted(self, ending: str) -> dict[str, str]:
+        return {k.removesuffix(ending): v for k, v in self.fingerprints.items() if k.endswith(ending)}
 
     @property
     def columns(self) -> tuple[Column, ...]:

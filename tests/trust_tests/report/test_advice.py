@@ -162,3 +162,13 @@ def test_cells_are_counted_by_their_side_of_the_tolerance(results):
     gate = read(results).gates[2]
     assert advice.cells_note(gate) == "2 cells: 2 fell by more than 5 points"
     assert advice.cells_note(read(results).gates[0]) == "1 cell: none moved by more than 5 points"
+
+
+def test_a_pass_that_shows_little_says_so(passing):
+    passing["gates"][0]["marks"] = ["no room to fall"]
+    first = next(iter(passing["dimensions"].values()))
+    first["fingerprint"] = {"data.absent": "few-shot"}
+    name = f"{passing['dimensions'][passing['gates'][0]['dimension']]['title']} on "
+    said = next_step(passing)
+    assert f" {name}" in said
+    assert "had no room to fall, so passing there shows nothing. Not asked: few-shot." in said

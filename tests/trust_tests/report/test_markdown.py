@@ -134,4 +134,4 @@ def test_the_summary_stays_within_its_limit_and_says_so(results, number):
 def test_what_was_not_asked_stands_with_the_facts(results):
     first = next(iter(results["dimensions"]))
     results["dimensions"][first]["fingerprint"] = {"data.absent": "few-shot"}
-    assert f"- not asked: `{first}: few-shot`" in render_markdown(results)
+    assert "- not asked: `few-shot`" in render_markdown(results)
