@@ -75,7 +75,9 @@ def test_a_text_without_a_known_token_has_no_score(text: str, classifier_files: 
 
 
 def test_half_a_surrogate_pair_is_read_as_an_unknown_character(classifier_files: Path, tmp_path: Path) -> None:
-    broken, mended = scorer(classifier_files, tmp_path).score(["kind \ud83d", "kind �"])
+    # Each alone and uncached: within one batch the rows of a matrix product may differ in the last bits.
+    (broken,) = scorer(classifier_files, tmp_path / "broken").score(["kind \ud83d"])
+    (mended,) = scorer(classifier_files, tmp_path / "mended").score(["kind �"])
     assert broken is not None
     assert broken == mended
 
