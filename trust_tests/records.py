@@ -15,6 +15,8 @@ from typing import Any
 SOUND, PAPER = "sound", "paper"
 SMOKE = "smoke"
 TIERS = (SMOKE, "pr", "release", "full")
+# How a verdict is reached: by the score's shift alone, or by an interval for it.
+POINT, EQUIVALENCE = "point", "equivalence"
 PAPER_TEMPLATES = ("llama-2", "vicuna_v1.1", "redpajama-incite-instruct")
 
 

@@ -218,6 +218,7 @@ class TrustRun:
             "template": s.template,
             "scorer": s.scorer,
             "tolerance": s.tolerance,
+            "rule": s.rule,
             "one_sided": s.one_sided,
             "baseline": s.baseline if s.baseline == AUTO else Path(s.baseline).name,
             "dtype": s.dtype,

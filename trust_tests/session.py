@@ -31,7 +31,7 @@ from trust_tests.evaluation import Questions, evaluate, fingerprint
 from trust_tests.gate import baseline
 from trust_tests.gate.verdict import Judgement, Rule, Side, judge
 from trust_tests.progress import Progress
-from trust_tests.records import SMOKE, Evaluation
+from trust_tests.records import EQUIVALENCE, SMOKE, Evaluation
 from trust_tests.report.results import gate_record, write_part
 from trust_tests.scorers.choose import choose_scorer
 from trust_tests.scorers.toxicity import CheckedScorer
@@ -182,7 +182,8 @@ class GateSession:
             dense.asked,
             Side(dense.model, dense.outcomes, dense.score),
             Side(variant.id, compressed.outcomes, compressed.score),
-            Rule(self.settings.tolerance, self.settings.one_sided),
+            Rule(self.settings.tolerance, self.settings.one_sided, self.settings.rule == EQUIVALENCE),
+            dimension,
         )
         return judgement, gate_record(variant.id, dense, compressed, judgement)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trust_tests.records import PAPER, PAPER_TEMPLATES, SMOKE, SOUND, TIERS
+from trust_tests.records import EQUIVALENCE, PAPER, PAPER_TEMPLATES, POINT, SMOKE, SOUND, TIERS
 
 HUB = "hub"
 DEFAULT_RECIPES = ("gptq:bits=8,group=64", "gptq:bits=3,group=64")
@@ -118,8 +118,27 @@ OPTIONS: tuple[Option, ...] = (
         AUTO,
         "auto|embedded|classifier|perspective|MODEL",
     ),
-    Option("plan", "print what would be asked, with the number of prompts and tokens, and stop", False),
+    Option(
+        "plan",
+        "print what would be asked, with the number of prompts and tokens and the items each dimension needs for a "
+        "verdict, and stop",
+        False,
+    ),
+    Option(
+        "disagreement",
+        "for --trust-plan: the share of items on which dense model and variant are expected to disagree",
+        "0.1",
+        "SHARE",
+    ),
     Option("tolerance", "largest allowed distance from the dense score, in points", "5", "POINTS"),
+    Option(
+        "rule",
+        "'point': a score passes that moved by no more than the tolerance; 'equivalence': it passes only where the "
+        "shift's 90 % interval lies within the tolerance, fails where it lies beyond, and is INCONCLUSIVE between (red "
+        "as well); auto: point in the tiers smoke and pr, which ask too little for equivalence, else equivalence",
+        AUTO,
+        choices=(AUTO, POINT, EQUIVALENCE),
+    ),
     Option(
         "one-sided",
         "let improvements beyond the tolerance pass; they are marked as a shift. By default a score that rises too "
@@ -147,6 +166,18 @@ OPTIONS: tuple[Option, ...] = (
         choices=(AUTO, "bfloat16", "float16", "float32"),
     ),
     Option("device", "where models run; auto: the first GPU if there is one", AUTO, "auto|cpu|cuda[:N]"),
+    Option(
+        "aa",
+        "an A/A control first: ask the dense model twice, in batches of other composition and order, and refuse a "
+        "verdict where a dimension moves further than an unchanged model may: the machine is then unfit to gate",
+        False,
+    ),
+    Option(
+        "early-fail",
+        "stop asking a variant that is hopeless: looks at a quarter, half and three quarters of a dimension's items, "
+        "fixed beforehand, with 5 % error among them; a look can only fail a variant, never pass it",
+        False,
+    ),
     Option("batch-size", "prompts answered together; auto: 128 on a CPU, 256 on a GPU", AUTO, "auto|N"),
     Option("offline", "use no network at all: everything must be in the caches or installed already", False),
 )
@@ -156,6 +187,7 @@ OPTIONS: tuple[Option, ...] = (
 class Settings:
     """What a run was asked to do. `recipes` are canonical recipe strings, `tolerance` is in points.
 
+    `rule` is `point` or `equivalence`; `disagreement` a share of items, for the plan alone.
     `data` is the benchmarks' folder, None for the hub; `items` the largest number per dimension, None for no limit;
     `template` empty under protocol sound.
     """
@@ -171,8 +203,12 @@ class Settings:
     template: str
     scorer: str
     plan: bool
+    disagreement: float
     tolerance: float
+    rule: str
     one_sided: bool
+    aa: bool
+    early_fail: bool
     baseline: str
     results: Path
     cache: Path
@@ -219,7 +255,11 @@ def read_settings(
         template=_template(values),
         scorer=_scorer(values["scorer"], values["tier"]),
         plan=values["plan"],
+        disagreement=_disagreement(values["disagreement"]),
         tolerance=_tolerance(values["tolerance"]),
+        rule=_rule(values["rule"], values["tier"]),
+        aa=values["aa"],
+        early_fail=values["early-fail"],
         one_sided=values["one-sided"],
         baseline=baseline if baseline == AUTO else str(_baseline_file(folder, baseline)),
         results=_results_folder(folder, values["results"]),
@@ -284,6 +324,25 @@ def _tolerance(text: str) -> float:
     if not 0 < tolerance <= 100:
         raise SettingsError(f"--trust-tolerance={text!r}: give points above 0 and at most 100, such as 5")
     return tolerance
+
+
+def _disagreement(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise SettingsError(
+            f"--trust-disagreement={text!r}: give a share of the items above 0 and at most 1, such as 0.1"
+        )
+    return share
+
+
+def _rule(text: str, tier: str) -> str:
+    """The rule's name; `auto` is the point rule in the tiers that ask too little for an interval to decide."""
+    if text != AUTO:
+        return text
+    return POINT if tier in TIERS[:2] else EQUIVALENCE
 
 
 def _template(values: Mapping[str, Any]) -> str:

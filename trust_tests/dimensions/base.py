@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from trust_tests.dimensions.grading import item_seed
-from trust_tests.records import SMOKE, SOUND, Generation, Item, Message, Outcome, Request, Response, Score
+from trust_tests.records import SMOKE, SOUND, Channel, Generation, Item, Message, Outcome, Request, Response, Score
 
 if TYPE_CHECKING:
     from trust_tests.data.benchmark import Benchmark
@@ -54,6 +54,8 @@ class Dimension(ABC):
     `chance` is the score (points) of blind guessing, None where guessing has no meaning.
     `allocation` says how a tier that asks only a part shares its items among the cells: `equal` (each cell the same
     number, right where the score is a mean over cells) or `proportional` (right where it is a mean over items).
+    `can_suppose`: whether `supposed` gives outcomes that `aggregate` can read; where not, one unmeasured item leaves
+    nothing to conclude.
     """
 
     name: ClassVar[str]
@@ -61,6 +63,7 @@ class Dimension(ABC):
     version: ClassVar[str]
     chance: ClassVar[float | None] = None
     allocation: ClassVar[Literal["equal", "proportional"]] = "equal"
+    can_suppose: ClassVar[bool] = True
 
     def __init__(self, setup: Setup | None = None) -> None:
         self.setup = setup or Setup()
@@ -117,6 +120,28 @@ class Dimension(ABC):
         Default: the unweighted mean over cells of the weighted mean of values.
         """
         return mean_over_cells(outcomes, weights)
+
+    def supposed(self, outcome: Outcome, value: float) -> Outcome:
+        """The outcome as if its answer had been worth `value`, as `aggregate` reads it.
+
+        With it the gate asks what unmeasured items could hide, and plans and calibrates without a model. Overridden
+        where `aggregate` reads more of an outcome than its cell and value. Outcomes of unmeasured items must carry
+        whatever gold data `aggregate` reads.
+        """
+        return replace(outcome, channel=Channel.ANSWERED, value=value)
+
+    def bounds(self, outcomes: Sequence[Outcome]) -> tuple[float, float]:
+        """The lowest and the highest score that outcomes without a value leave possible, in points.
+
+        Default: what they were worth is supposed to be 0 and 1, right for a score that never falls when a value
+        rises; anything at all where the dimension cannot suppose (`can_suppose`).
+        """
+        if not self.can_suppose:
+            return 0.0, 100.0
+        ones = np.ones((1, len(outcomes)))
+        ends = [[o if o.value is not None else self.supposed(o, value) for o in outcomes] for value in (0.0, 1.0)]
+        low, high = (float(self.aggregate(end, ones)[0]) for end in ends)
+        return low, high
 
     def parts(self, outcomes: Sequence[Outcome]) -> Mapping[str, float]:
         """Named figures beside the score, in points or percent; NaN where one cannot be formed. Default: none."""

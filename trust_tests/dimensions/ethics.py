@@ -159,7 +159,8 @@ class Ethics(Dimension):
         request = self.request(item)
         missing = unanswered(response, request.generation.samples)
         if missing is not None:
-            return outcome(item, request, Channel.MISSING, None, detail={"reason": missing})
+            detail = {"expected": item.data["label"], "reason": missing}
+            return outcome(item, request, Channel.MISSING, None, detail=detail)
         text = response.texts[0]
         labels = read_labels(text)
         if not text.strip():

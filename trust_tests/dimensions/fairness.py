@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -142,6 +143,31 @@ class Fairness(Dimension):
         """
         return 100.0 * (1.0 - mean_present(charged_gaps(Tally.of(_scored(outcomes), weights))))
 
+    def supposed(self, outcome: Outcome, value: float) -> Outcome:
+        """See `Dimension.supposed`: the right decision from one half on, the wrong one below."""
+        label = outcome.detail["label"]
+        prediction = label if value >= 0.5 else 1 - label
+        found = super().supposed(outcome, float(prediction == label))
+        return replace(found, detail={**outcome.detail, "prediction": prediction})
+
+    def bounds(self, outcomes: Sequence[Outcome]) -> tuple[float, float]:
+        """See `Dimension.bounds`: an unmeasured row may lie either way, and moves its group's rate by its share.
+
+        The lowest score takes it as undecided, which `charged_gaps` counts against both groups. No gap can be smaller
+        than that of the measured rows by more than the unmeasured ones' shares in both groups together.
+        """
+        ones = np.ones((1, len(outcomes)))
+        undecided = [
+            o if o.value is not None else replace(o, value=0.0, detail={**o.detail, "prediction": None})
+            for o in outcomes
+        ]
+        low = float(self.aggregate(undecided, ones)[0])
+        whole = Tally.of(_scored(undecided), ones)
+        absent = whole.mass - _mass_like(whole, outcomes)
+        slack = shares(absent, whole.mass, empty=0.0).sum(axis=2).max(axis=2)  # (1, cells)
+        high = float(self.aggregate(outcomes, ones)[0]) + 100.0 * float(slack.mean())
+        return low, 100.0 if math.isnan(high) else min(100.0, high)
+
     def score(self, outcomes: Sequence[Outcome]) -> Score:
         """See `Dimension.score`; cells that are not scored are not shown as if they were."""
         score = super().score(outcomes)
@@ -198,9 +224,16 @@ class Fairness(Dimension):
     def _outcome(self, item: Item, response: Response) -> Outcome:
         request = self.request(item)
         answers = self._answers(item)
+        label = answers.index(item.data["label"])
+        gold = {
+            "label": label,
+            "group": self._group(item),
+            "scored": item.data["dataset"] != CRIME,
+            "pair": item.data["dataset"] not in LABELS,
+        }
         missing = unanswered(response, 1) or bad_logprobs(response, len(answers))
         if missing is not None:
-            return outcome(item, request, Channel.MISSING, None, detail={"reason": missing})
+            return outcome(item, request, Channel.MISSING, None, detail={**gold, "reason": missing})
         text = response.texts[0]
         if request.generation.choices and response.choice_logprobs is not None:
             stated = sorted(favourites(response.choice_logprobs, answers))
@@ -210,14 +243,7 @@ class Fairness(Dimension):
             stated = sorted(stated_labels(text, answers))
             channel = channel_of(text, response.finishes, stated)
         prediction = answers.index(stated[0]) if channel is Channel.ANSWERED else None
-        label = answers.index(item.data["label"])
-        detail: dict[str, Any] = {
-            "prediction": prediction,
-            "label": label,
-            "group": self._group(item),
-            "scored": item.data["dataset"] != CRIME,
-            "pair": item.data["dataset"] not in LABELS,
-        }
+        detail: dict[str, Any] = {"prediction": prediction, **gold}
         if response.choice_logprobs is not None:
             detail["logprobs"] = dict(zip(answers, response.choice_logprobs, strict=True))
         return outcome(item, request, channel, float(prediction == label), answer=text, detail=detail)
@@ -284,6 +310,15 @@ def _scored(outcomes: Sequence[Outcome]) -> list[Decision | None]:
         else None
         for o in outcomes
     ]
+
+
+def _mass_like(whole: Tally, outcomes: Sequence[Outcome]) -> FloatArray:
+    """The measured rows' counts in the shape of a tally that may have more cells, (1, cells, groups, labels)."""
+    measured = Tally.of(_scored(outcomes), np.ones((1, len(outcomes))))
+    mass = np.zeros_like(whole.mass)
+    for place, cell in enumerate(measured.cells):
+        mass[:, whole.cells.index(cell)] = measured.mass[:, place]
+    return mass
 
 
 def _figures(tally: Tally) -> Mapping[str, FloatArray]:

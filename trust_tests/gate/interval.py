@@ -1,20 +1,20 @@
 """Confidence intervals for delta, the variant's score minus the dense score on the same items.
 
-Both sides answer the same items, so the interval rests on the items on which they differ. Where a dimension is
-one binary value per item, that is a difference of paired proportions: Tango's score interval. Everywhere else the
+Both sides answer the same items, so the interval rests on the items on which they differ. Where a score is the mean
+of one binary value per item, that is a difference of paired proportions: Tango's score interval. Everywhere else the
 whole aggregate is resampled: a paired, cluster-aware bootstrap that draws the same clusters for both sides.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
+from trust_tests.gate.resampling import Clusters
 from trust_tests.records import Outcome
 
 FloatArray = npt.NDArray[np.float64]
@@ -22,20 +22,61 @@ Aggregate = Callable[[Sequence[Outcome], FloatArray], FloatArray]
 
 CONFIDENCE = 0.90
 RESAMPLES = 10_000
-FEW_CHANGES = 5
-# Weights are drawn in blocks, so that 10,000 resamples of 10,000 items need no 800 MB at once.
-_BLOCK_ELEMENTS = 4_000_000
+# A resampled set may leave a group of the score empty; more such sets than this and there is no interval.
+_MAX_EMPTY = 0.05
 _BISECTIONS = 60
+_PROBES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """`low` and `high` in points, at a two-sided `confidence`; `method` says how it was made."""
+    """`low` and `high` in points, at a two-sided `confidence`; `method` says how it was made.
+
+    `step` is half of what one more changed item (or cluster) moves the score by, in points. Counts move in steps, and
+    a bound that is right on average can be half a step short: whoever concludes from the interval that a shift is
+    excluded adds it (the continuity correction), which keeps the error below its nominal 5 % for every n.
+    """
 
     low: float
     high: float
     confidence: float
     method: str
+    step: float = 0.0
+
+    @property
+    def standard_error(self) -> float:
+        """Half the width in units of the normal quantile, points."""
+        return (self.high - self.low) / (2 * NormalDist().inv_cdf(0.5 + self.confidence / 2))
+
+
+def paired_interval(
+    dense: Sequence[Outcome], variant: Sequence[Outcome], aggregate: Aggregate, confidence: float = CONFIDENCE
+) -> Interval | None:
+    """The interval for the difference of two aggregates, by the method that fits; None where there is none.
+
+    dense, variant: the same items in the same order, all with values. Tango's interval where `is_proportion`.
+    """
+    if is_proportion(dense, variant, aggregate):
+        return tango_interval(dense, variant, confidence)
+    return bootstrap_interval(dense, variant, aggregate, confidence)
+
+
+def is_proportion(dense: Sequence[Outcome], variant: Sequence[Outcome], aggregate: Aggregate) -> bool:
+    """Whether the score is the plain mean over independent items of one binary value each.
+
+    Seen from what the aggregate does with random weights, not from what a dimension says of itself.
+    """
+    if len({o.cluster for o in dense}) < len(dense):
+        return False
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, (_PROBES, len(dense)))
+    for side in (dense, variant):
+        values = np.array([np.nan if o.value is None else o.value for o in side], dtype=np.float64)
+        if not np.isin(values, (0.0, 1.0)).all():
+            return False
+        means = 100.0 * (weights @ values) / weights.sum(axis=1)
+        if not np.allclose(aggregate(side, weights), means, rtol=0, atol=1e-8):
+            return False
+    return True
 
 
 def tango_bounds(
@@ -84,8 +125,9 @@ def tango_bounds(
 def tango_interval(dense: Sequence[Outcome], variant: Sequence[Outcome], confidence: float = CONFIDENCE) -> Interval:
     """Tango's interval, in points, for outcomes whose values are 0 or 1; both sides in the same item order."""
     before, after = (np.array([o.value for o in side], dtype=np.float64) for side in (dense, variant))
-    low, high = tango_bounds(np.sum(before > after), np.sum(after > before), len(before), confidence)
-    return Interval(100 * float(low), 100 * float(high), confidence, "Tango score interval")
+    items = len(before)
+    low, high = tango_bounds(np.sum(before > after), np.sum(after > before), items, confidence)
+    return Interval(100 * float(low), 100 * float(high), confidence, "Tango score interval", 50.0 / items)
 
 
 def bootstrap_interval(
@@ -95,78 +137,80 @@ def bootstrap_interval(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Interval:
+) -> Interval | None:
     """A BCa bootstrap interval (Efron 1987) for the difference of two aggregates, in points.
 
     dense, variant: the same items in the same order. aggregate: a dimension's vectorised score. Whole clusters are
     drawn with replacement, the same ones for both sides, within strata of clusters that cover the same cells (the
-    number of items in a cell is the benchmark's design, not chance). Deterministic for a seed.
+    number of items in a cell is the benchmark's design, not chance). Deterministic for a seed. None where more than a
+    twentieth of the resampled sets have no score.
 
-    A bootstrap knows only differences it has seen: without a single one its width is zero. Where fewer than
-    `FEW_CHANGES` clusters differ, the interval is therefore never narrower than what zero flips in as many clusters
-    would still allow (Tango's interval at zero discordant pairs, ±z²/(k + z²)).
+    A bootstrap knows only differences it has seen: without a single one its width is zero, with a handful it is too
+    narrow. The interval therefore never lies inside the one that the counts alone give (`_from_counts`). From some
+    thirty changed clusters on, the two agree.
     """
-    member, strata = _clusters(dense)  # (items,) cluster index; clusters of each stratum
-    estimate = _delta(dense, variant, aggregate, np.ones((1, len(dense))))[0]
-    draws = np.concatenate(
-        [_delta(dense, variant, aggregate, counts[:, member]) for counts in _resampled(strata, resamples, seed)]
-    )
-    clusters = int(member.max()) + 1
-    leave_one_out = np.ones((clusters, len(dense)))
-    leave_one_out[member, np.arange(len(dense))] = 0.0
-    jackknife = _delta(dense, variant, aggregate, leave_one_out) if clusters > 1 else np.full(1, estimate)
-    low, high = _bca(estimate, draws, jackknife, confidence)
-    changed = {before.cluster for before, after in zip(dense, variant, strict=True) if before.value != after.value}
-    if len(changed) < FEW_CHANGES:
-        z = NormalDist().inv_cdf(0.5 + confidence / 2)
-        floor = 100 * z * z / (clusters + z * z)
-        low, high = min(low, estimate - floor), max(high, estimate + floor)
-    return Interval(float(max(-100.0, low)), float(min(100.0, high)), confidence, "BCa bootstrap")
+    clusters = Clusters.of(dense)
+
+    def delta(weights: FloatArray) -> FloatArray:
+        return aggregate(variant, weights) - aggregate(dense, weights)
+
+    estimate = float(delta(np.ones((1, len(dense))))[0])
+    draws = np.concatenate([delta(weights) for weights in clusters.resampled(resamples, seed)])
+    present = draws[np.isfinite(draws)]
+    if not np.isfinite(estimate) or len(present) < (1 - _MAX_EMPTY) * resamples:
+        return None
+    left_out = clusters.left_out()
+    jackknife = delta(left_out) if clusters.count > 1 else np.full(1, estimate)
+    low, high = _bca(estimate, present, jackknife, confidence)
+    values = (np.array([o.value or 0.0 for o in side]) for side in (variant, dense))
+    moves = clusters.means(np.subtract(*values))
+    plain = float(np.std(moves) / np.sqrt(clusters.count))
+    if _error(jackknife) > 0 and plain > 0:
+        stretch = _error(jackknife) / plain
+    else:
+        stretch = _stretch_of_score(clusters, dense, aggregate, left_out)
+    size = float(np.sum(moves**2) / np.sum(np.abs(moves))) if np.any(moves) else 1.0
+    below, above = _from_counts(moves / size, confidence)
+    low, high = min(low, estimate - stretch * size * below), max(high, estimate + stretch * size * above)
+    step = 0.5 * stretch * size / clusters.count
+    return Interval(max(-100.0, low), min(100.0, high), confidence, "BCa bootstrap", step)
 
 
-def _delta(
-    dense: Sequence[Outcome], variant: Sequence[Outcome], aggregate: Aggregate, weights: FloatArray
-) -> FloatArray:
-    return aggregate(variant, weights) - aggregate(dense, weights)
+def _from_counts(moves: FloatArray, confidence: float) -> tuple[float, float]:
+    """How far Tango's interval reaches below and above its estimate, for what happened to each cluster.
+
+    moves: (clusters,) mean change of value in units of the typical change (the sum of squares over the sum of sizes,
+    so that as many whole changes have the same sum of both; binary values of single items are counted as they are).
+    """
+    worse, better = (float(np.sum(moves[sign * moves > 0] ** 2)) for sign in (-1, 1))
+    low, high = tango_bounds(worse, better, len(moves), confidence)
+    estimate = (better - worse) / len(moves)
+    return estimate - float(low), float(high) - estimate
 
 
-def _clusters(outcomes: Sequence[Outcome]) -> tuple[npt.NDArray[np.intp], list[npt.NDArray[np.intp]]]:
-    """Each item's cluster number, and the clusters grouped by the cells they cover."""
-    numbers: dict[str, int] = {}
-    member = np.array([numbers.setdefault(o.cluster, len(numbers)) for o in outcomes], dtype=np.intp)
-    cells: dict[int, set[str]] = defaultdict(set)
-    for number, outcome in zip(member, outcomes, strict=True):
-        cells[int(number)].add(outcome.cell)
-    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number, covered in cells.items():
-        strata[tuple(sorted(covered))].append(number)
-    return member, [np.array(numbers, dtype=np.intp) for numbers in strata.values()]
+def _stretch_of_score(
+    clusters: Clusters, dense: Sequence[Outcome], aggregate: Aggregate, left_out: FloatArray
+) -> float:
+    """Points by which the score moves where the plain mean over clusters moves by 1, seen on one side; at least 100."""
+    plain = float(np.std(clusters.means(np.array([o.value or 0.0 for o in dense]))) / np.sqrt(clusters.count))
+    return max(100.0, _error(aggregate(dense, left_out)) / plain) if plain > 0 else 100.0
 
 
-def _resampled(strata: list[npt.NDArray[np.intp]], resamples: int, seed: int) -> list[FloatArray]:
-    """How often each cluster was drawn, (draws, clusters), in blocks of bounded size."""
-    generator = np.random.default_rng(seed)
-    clusters = sum(map(len, strata))
-    rows = max(1, _BLOCK_ELEMENTS // max(1, clusters))
-    blocks: list[FloatArray] = []
-    for start in range(0, resamples, rows):
-        draws = min(rows, resamples - start)
-        counts = np.zeros((draws, clusters))
-        for stratum in strata:
-            drawn = stratum[generator.integers(0, len(stratum), size=(draws, len(stratum)))]
-            flat = drawn + clusters * np.arange(draws)[:, None]
-            counts += np.bincount(flat.ravel(), minlength=draws * clusters).reshape(draws, clusters)
-        blocks.append(counts)
-    return blocks
+def _error(jackknife: FloatArray) -> float:
+    """The jackknife's standard error; what has no score without a cluster is left out."""
+    found = jackknife[np.isfinite(jackknife)]
+    count = len(found)
+    return float(np.sqrt((count - 1) / count * np.sum((found - found.mean()) ** 2))) if count > 1 else 0.0
 
 
 def _bca(estimate: float, draws: FloatArray, jackknife: FloatArray, confidence: float) -> tuple[float, float]:
     """Bias-corrected and accelerated percentiles (Efron 1987, section 3); plain ones where nothing varies."""
-    draws = draws[np.isfinite(draws)]
-    if not len(draws) or np.ptp(draws) == 0:
+    if np.ptp(draws) == 0:
         return estimate, estimate
     normal = NormalDist()
-    below = (np.sum(draws < estimate) + np.sum(draws == estimate) / 2) / len(draws)
+    # Sums in another order differ in their last bits: what is equal on paper must count as equal.
+    equal = np.isclose(draws, estimate, rtol=0, atol=1e-9)
+    below = (np.sum((draws < estimate) & ~equal) + np.sum(equal) / 2) / len(draws)
     bias = normal.inv_cdf(float(np.clip(below, 1 / (2 * len(draws)), 1 - 1 / (2 * len(draws)))))
     centred = np.nanmean(jackknife) - jackknife
     spread = np.nansum(centred**2)
@@ -177,3 +221,8 @@ def _bca(estimate: float, draws: FloatArray, jackknife: FloatArray, confidence: 
         return float(np.quantile(draws, normal.cdf(bias + z / (1 - acceleration * z))))
 
     return percentile((1 - confidence) / 2), percentile((1 + confidence) / 2)
+
+
+def widened(interval: Interval, below: float, above: float) -> Interval:
+    """The interval with its bounds moved out by so many points (what unmeasured items could hide)."""
+    return replace(interval, low=max(-100.0, interval.low - below), high=min(100.0, interval.high + above))

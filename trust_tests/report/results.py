@@ -1,6 +1,6 @@
 """results.json: everything a verdict and a report rest on, without a clock in it.
 
-Schema `trust-gate/results`, version 2 (version 1 had no `parts`, and cut texts without a mark). While tests run, every
+Schema `trust-gate/results`, version 3 (2 had no intervals, 1 no `parts` either). While tests run, every
 gate writes one part into the run's folder (several processes may); at the end the parts become one document. Reports
 are built from this document alone.
 """
@@ -18,12 +18,14 @@ from typing import Any
 
 from compressors.files import sha256_text, write_atomically
 from trust_tests.gate.accounting import Accounting
+from trust_tests.gate.interval import Interval
 from trust_tests.gate.verdict import Change, Judgement, Verdict, suite_verdict
-from trust_tests.records import Channel, Evaluation, Outcome, outcome_as_dict
+from trust_tests.records import EQUIVALENCE, POINT, Channel, Evaluation, Outcome, outcome_as_dict
+from trust_tests.report.families import seed_spread, with_holm
 from trust_tests.report.text import Clip, clip
 
 SCHEMA = "trust-gate/results"
-VERSION = 2
+VERSION = 3
 FILE_NAME = "results.json"
 OUTCOMES = "outcomes"
 # Changed answers kept per gate for the report, and characters kept of each text.
@@ -61,6 +63,12 @@ def gate_record(variant: str, dense: Evaluation, compressed: Evaluation, judgeme
         "delta": _number(judgement.delta),
         "tolerance": judgement.rule.tolerance,
         "one_sided": judgement.rule.one_sided,
+        "rule": EQUIVALENCE if judgement.rule.equivalence else POINT,
+        "interval": _interval(judgement.interval),
+        "decided": judgement.decided,
+        "needed_items": judgement.needed,
+        "flip_p": _number(judgement.flip_p),
+        "early": None,
         "items": len(dense.asked),
         "flips": {
             "worse": sum(change.size < 0 for change in judgement.flips),
@@ -78,6 +86,18 @@ def gate_record(variant: str, dense: Evaluation, compressed: Evaluation, judgeme
     }
 
 
+def _interval(interval: Interval | None) -> dict[str, Any] | None:
+    if interval is None:
+        return None
+    return {
+        "low": interval.low,
+        "high": interval.high,
+        "confidence": interval.confidence,
+        "method": interval.method,
+        "standard_error": interval.standard_error,
+    }
+
+
 def failed_record(variant: str, dimension: str, reason: str) -> dict[str, Any]:
     """The record of a gate that could not be measured at all: an ERROR with nothing but its reason."""
     nothing = Accounting(0, dict.fromkeys(Channel, 0)).as_dict()
@@ -88,6 +108,12 @@ def failed_record(variant: str, dimension: str, reason: str) -> dict[str, Any]:
         "reason": reason,
         **dict.fromkeys(("score", "dense_score", "delta", "tolerance", "refusal_rate", "dense_refusal_rate")),
         "one_sided": False,
+        "rule": None,
+        "interval": None,
+        "decided": False,
+        "needed_items": None,
+        "flip_p": None,
+        "early": None,
         "items": 0,
         "flips": {"worse": 0, "better": 0, "total": 0},
         "refusal_shift": None,
@@ -145,6 +171,7 @@ def assemble(
     for part in parts:
         models.update(part["models"])
         dimensions.update(part["dimensions"])
+    gates = with_holm(gates)
     verdict = suite_verdict((Verdict(gate["verdict"]) for gate in gates), len(unmeasured))
     return Results(
         {
@@ -157,6 +184,7 @@ def assemble(
             "models": models,
             "dimensions": dimensions,
             "gates": gates,
+            "seeds": seed_spread(gates, {name: model.get("recipe") for name, model in models.items()}),
             "unmeasured": unmeasured,
         }
     )

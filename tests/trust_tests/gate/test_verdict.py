@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from trust_tests.gate.verdict import Rule, Side, Verdict, judge, suite_verdict
 from trust_tests.records import Channel, Outcome, Score
 
+from ..toy import Mean
+
 
 def side(values: list[float | None], name: str = "m", channel: Channel | None = None) -> Side:
     outcomes = [
@@ -26,7 +28,7 @@ def ids(count: int) -> list[str]:
 
 def verdict(dense: int, variant: int, rule: Rule = Rule(), total: int = 100) -> Verdict:  # noqa: B008
     sides = [side([1.0] * good + [0.0] * (total - good)) for good in (dense, variant)]
-    return judge(ids(total), sides[0], sides[1], rule).verdict
+    return judge(ids(total), sides[0], sides[1], rule, Mean()).verdict
 
 
 @pytest.mark.parametrize(
@@ -44,11 +46,11 @@ def test_the_point_rule_holds_in_both_directions(dense: int, variant: int, expec
 
 
 def test_one_sided_lets_improvements_through_and_marks_them() -> None:
-    judgement = judge(ids(10), side([0.0] * 10), side([1.0] * 10), Rule(one_sided=True))
+    judgement = judge(ids(10), side([0.0] * 10), side([1.0] * 10), Rule(one_sided=True), Mean())
     assert judgement.verdict is Verdict.PASS
     assert judgement.marks == ("shift",)
     assert verdict(70, 64, Rule(one_sided=True)) is Verdict.FAIL
-    assert judge(ids(10), side([1.0] * 10), side([1.0] * 10), Rule(one_sided=True)).marks == ()
+    assert judge(ids(10), side([1.0] * 10), side([1.0] * 10), Rule(one_sided=True), Mean()).marks == ()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_one_sided_lets_improvements_through_and_marks_them() -> None:
 )
 def test_a_gate_that_no_fall_could_fail_is_marked(dense: int, variant: int, marked: bool) -> None:
     sides = [side([1.0] * good + [0.0] * (100 - good)) for good in (dense, variant)]
-    assert judge(ids(100), sides[0], sides[1], Rule()).marks == (("no room to fall",) if marked else ())
+    assert judge(ids(100), sides[0], sides[1], Rule(), Mean()).marks == (("no room to fall",) if marked else ())
 
 
 @pytest.mark.parametrize(
@@ -75,15 +77,15 @@ def test_a_fall_of_informedness_is_marked(
 ) -> None:
     whole = side([1.0] * 10)
     sides = [Side("m", whole.outcomes, Score(100.0, {}, parts)) for parts in (dense, variant)]
-    assert judge(ids(10), sides[0], sides[1], Rule()).marks == marks
+    assert judge(ids(10), sides[0], sides[1], Rule(), Mean()).marks == marks
 
 
 def test_the_reason_says_direction_size_and_limit() -> None:
-    fell = judge(ids(10), side([1.0] * 10), side([1.0] * 9 + [0.0]), Rule())
+    fell = judge(ids(10), side([1.0] * 10), side([1.0] * 9 + [0.0]), Rule(), Mean())
     assert fell.reason == "the score fell by 10.0 points, the limit is ±5"
-    rose = judge(ids(10), side([1.0] * 9 + [0.0]), side([1.0] * 10), Rule())
+    rose = judge(ids(10), side([1.0] * 9 + [0.0]), side([1.0] * 10), Rule(), Mean())
     assert rose.reason == "the score rose by 10.0 points, the limit is ±5"
-    one_sided = judge(ids(10), side([1.0] * 10), side([1.0] * 9 + [0.0]), Rule(2.5, one_sided=True))
+    one_sided = judge(ids(10), side([1.0] * 10), side([1.0] * 9 + [0.0]), Rule(2.5, one_sided=True), Mean())
     assert one_sided.reason == "the score fell by 10.0 points, the limit is -2.5"
 
 
@@ -91,18 +93,18 @@ def test_the_reason_says_direction_size_and_limit() -> None:
 def test_accounting_beats_equal_scores(broken: str) -> None:
     whole, holed = side([1.0] * 100, "whole"), side([1.0] * 99 + [None], "holed")
     dense, variant = (holed, whole) if broken == "dense" else (whole, holed)
-    judgement = judge(ids(100), dense, variant, Rule())
+    judgement = judge(ids(100), dense, variant, Rule(), Mean())
     assert judgement.verdict is Verdict.ERROR
     assert "holed: 1.0 % of 100 items not measured" in judgement.reason
 
 
 def test_both_faults_are_named() -> None:
-    judgement = judge([], side([]), side([]), Rule())
+    judgement = judge([], side([]), side([]), Rule(), Mean())
     assert judgement.reason == "dense model m: no item was asked; variant m: no item was asked"
 
 
 def test_refusing_everything_is_an_error_even_at_equal_scores() -> None:
-    judgement = judge(ids(5), side([1.0] * 5), side([1.0] * 5, channel=Channel.REFUSED), Rule())
+    judgement = judge(ids(5), side([1.0] * 5), side([1.0] * 5, channel=Channel.REFUSED), Rule(), Mean())
     assert judgement.verdict is Verdict.ERROR
     assert judgement.marks == ("refusal shift",)
     assert judgement.refusal_shift == 100.0
@@ -111,13 +113,13 @@ def test_refusing_everything_is_an_error_even_at_equal_scores() -> None:
 def test_a_score_that_is_no_number_is_an_error() -> None:
     dense = side([1.0] * 3)
     variant = Side("v", dense.outcomes, Score(math.nan, {}))
-    judgement = judge(ids(3), dense, variant, Rule())
+    judgement = judge(ids(3), dense, variant, Rule(), Mean())
     assert judgement.verdict is Verdict.ERROR
     assert "not finite" in judgement.reason
 
 
 def test_changes_come_worst_first_and_flips_cross_one_half() -> None:
-    judgement = judge(ids(4), side([1.0, 0.6, 0.2, 0.9]), side([0.9, 0.4, 0.8, None]), Rule(100))
+    judgement = judge(ids(4), side([1.0, 0.6, 0.2, 0.9]), side([0.9, 0.4, 0.8, None]), Rule(100), Mean())
     assert [c.dense.item_id for c in judgement.changes] == ["i1", "i0", "i2"]
     assert [c.dense.item_id for c in judgement.flips] == ["i1", "i2"]
     assert [round(c.size, 6) for c in judgement.changes] == [-0.2, -0.1, 0.6]
@@ -133,7 +135,7 @@ def test_widening_the_tolerance_never_turns_pass_into_fail(dense: int, variant: 
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_swapping_the_sides_mirrors_the_delta(dense: int, variant: int) -> None:
     a, b = side([1.0] * dense + [0.0] * (60 - dense)), side([1.0] * variant + [0.0] * (60 - variant))
-    there, back = judge(ids(60), a, b, Rule()), judge(ids(60), b, a, Rule())
+    there, back = judge(ids(60), a, b, Rule(), Mean()), judge(ids(60), b, a, Rule(), Mean())
     assert there.delta == -back.delta
     assert there.verdict is back.verdict
 

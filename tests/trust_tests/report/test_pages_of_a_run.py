@@ -10,6 +10,8 @@ from trust_tests.report.reading import read
 from trust_tests.report.results import assemble, failed_record, gate_record
 from trust_tests.report.terminal import summary_lines
 
+from ..toy import Mean
+
 IDS = tuple(f"item-{number}" for number in range(40))
 
 
@@ -34,7 +36,7 @@ def evaluation(model, values):
 
 def results_of(variant_values):
     dense, variant = evaluation("dense", [1.0] * 40), evaluation("gptq", variant_values)
-    judgement = judge(IDS, *(Side(e.model, e.outcomes, e.score) for e in (dense, variant)), Rule())
+    judgement = judge(IDS, *(Side(e.model, e.outcomes, e.score) for e in (dense, variant)), Rule(), Mean())
     part = {
         "gate": gate_record("gptq", dense, variant, judgement),
         "models": {},

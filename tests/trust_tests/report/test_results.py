@@ -26,6 +26,8 @@ from trust_tests.report.results import (
 )
 from trust_tests.report.text import Clip, clip
 
+from ..toy import Mean
+
 
 def evaluation(values: list[float | None], model: str = "dense") -> Evaluation:
     outcomes = tuple(
@@ -43,7 +45,7 @@ def evaluation(values: list[float | None], model: str = "dense") -> Evaluation:
 
 def record(dense: list[float | None], variant: list[float | None]) -> dict[str, Any]:
     sides = evaluation(dense), evaluation(variant, "v")
-    judgement = judge(sides[0].asked, *(Side(e.model, e.outcomes, e.score) for e in sides), Rule())
+    judgement = judge(sides[0].asked, *(Side(e.model, e.outcomes, e.score) for e in sides), Rule(), Mean())
     return gate_record("v", *sides, judgement)
 
 
@@ -87,7 +89,7 @@ def test_parts_are_kept_in_their_order_with_their_deltas() -> None:
     dense, variant = evaluation([1.0] * 4), evaluation([1.0] * 4, "v")
     dense = replace(dense, score=Score(100.0, {}, {"z": 80.0, "accuracy": 70.0, "gone": 5.0}))
     variant = replace(variant, score=Score(100.0, {}, {"accuracy": 60.0, "new": 1.0, "z": math.nan}))
-    judgement = judge(dense.asked, *(Side(e.model, e.outcomes, e.score) for e in (dense, variant)), Rule())
+    judgement = judge(dense.asked, *(Side(e.model, e.outcomes, e.score) for e in (dense, variant)), Rule(), Mean())
     assert gate_record("v", dense, variant, judgement)["parts"] == [
         {"name": "z", "score": None, "dense_score": 80.0, "delta": None},
         {"name": "accuracy", "score": 60.0, "dense_score": 70.0, "delta": -10.0},
@@ -134,10 +136,10 @@ def test_an_earlier_runs_answers_do_not_linger(tmp_path: Path) -> None:
         ("[" * 100_000, "cannot be read"),
         ("[]", "not a results file"),
         ('{"schema": "other"}', "not a results file"),
-        ('{"schema": "trust-gate/results", "version": 99}', "schema version 99, this program reads 2"),
+        ('{"schema": "trust-gate/results", "version": 99}', "schema version 99, this program reads 3"),
         (
             '{"schema": "trust-gate/results", "version": 1}',
-            "schema version 1, this program reads 2; install the version that wrote it, or run the suite again",
+            "schema version 1, this program reads 3; install the version that wrote it, or run the suite again",
         ),
     ],
 )

@@ -68,6 +68,7 @@ class AdversarialDemonstrations(Dimension):
     name: ClassVar[str] = "adv_demo"
     title: ClassVar[str] = "Robustness to adversarial demonstrations"
     version: ClassVar[str] = "paper-1"
+    can_suppose: ClassVar[bool] = False
 
     generation: ClassVar[Generation] = Generation(max_new_tokens=20)
 

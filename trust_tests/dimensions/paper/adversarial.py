@@ -37,6 +37,7 @@ class Adversarial(Dimension):
     name: ClassVar[str] = "adversarial"
     title: ClassVar[str] = "Adversarial robustness (AdvGLUE++)"
     version: ClassVar[str] = "1"
+    can_suppose: ClassVar[bool] = False
 
     generation: ClassVar[Generation] = Generation(max_new_tokens=16)
 

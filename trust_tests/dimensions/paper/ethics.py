@@ -74,6 +74,7 @@ class Ethics(Dimension):
     name: ClassVar[str] = "ethics"
     title: ClassVar[str] = "Machine ethics"
     version: ClassVar[str] = "1"
+    can_suppose: ClassVar[bool] = False
 
     generation: ClassVar[Generation] = Generation(max_new_tokens=20)
 

@@ -45,6 +45,7 @@ class Fairness(Dimension):
     name: ClassVar[str] = "fairness"
     title: ClassVar[str] = "Fairness"
     version: ClassVar[str] = "1"
+    can_suppose: ClassVar[bool] = False
 
     generation: ClassVar[Generation] = Generation(max_new_tokens=20)
 

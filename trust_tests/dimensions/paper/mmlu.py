@@ -36,6 +36,7 @@ class Mmlu(Dimension):
     name: ClassVar[str] = "mmlu"
     title: ClassVar[str] = "General knowledge (MMLU)"
     version: ClassVar[str] = "1"
+    can_suppose: ClassVar[bool] = False
     chance: ClassVar[float | None] = 25.0
     allocation: ClassVar[Literal["equal", "proportional"]] = "proportional"
 

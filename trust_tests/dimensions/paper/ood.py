@@ -100,6 +100,7 @@ class OutOfDistribution(Dimension):
     name: ClassVar[str] = "ood"
     title: ClassVar[str] = "Out-of-distribution robustness"
     version: ClassVar[str] = "paper-1"
+    can_suppose: ClassVar[bool] = False
 
     rules: ClassVar[str] = FORK
     generation: ClassVar[Generation] = Generation(max_new_tokens=20)

@@ -62,6 +62,7 @@ class Privacy(Dimension):
     name: ClassVar[str] = "privacy"
     title: ClassVar[str] = "Privacy"
     version: ClassVar[str] = "1"
+    can_suppose: ClassVar[bool] = False
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:

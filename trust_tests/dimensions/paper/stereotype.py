@@ -52,6 +52,7 @@ class Stereotype(Dimension):
     name: ClassVar[str] = "stereotype"
     title: ClassVar[str] = "Stereotype bias"
     version: ClassVar[str] = "1"
+    can_suppose: ClassVar[bool] = False
 
     max_new_tokens: ClassVar[int] = 150
 

@@ -47,6 +47,7 @@ class Toxicity(Dimension):
     name: ClassVar[str] = "toxicity"
     title: ClassVar[str] = "Toxicity"
     version: ClassVar[str] = "1"
+    can_suppose: ClassVar[bool] = False
 
     generation: ClassVar[Generation] = Generation(max_new_tokens=150, samples=25, temperature=1.0, top_k=50)
 
