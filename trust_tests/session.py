@@ -7,7 +7,7 @@ compress and engines load on first use, and stored work is found again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -76,11 +76,15 @@ def variant_specs(settings: Settings) -> list[VariantSpec]:
 
 @dataclass
 class GateSession:
-    """Everything one process needs to check dimensions. `run` is the folder for this run's parts."""
+    """Everything one process needs to check dimensions. `run` is the folder for this run's parts.
+
+    make_engine: what answers for a checkpoint; the mutant bench puts faulty engines here.
+    """
 
     settings: Settings
     run: Path
     progress: Progress
+    make_engine: Callable[[Checkpoint, HfOptions], Engine] = HfEngine
     _engines: dict[str, Engine] = field(default_factory=dict)
     _dimensions: dict[str, Dimension] = field(default_factory=dict)
     _questions: dict[str, Questions] = field(default_factory=dict)
@@ -225,7 +229,7 @@ class GateSession:
     def _engine(self, checkpoint: Checkpoint) -> Engine:
         if checkpoint.fingerprint not in self._engines:
             options = HfOptions(self.settings.dtype, self.settings.device, self.settings.batch_size)
-            self._engines[checkpoint.fingerprint] = HfEngine(checkpoint, options)
+            self._engines[checkpoint.fingerprint] = self.make_engine(checkpoint, options)
         return self._engines[checkpoint.fingerprint]
 
     def _dense_key(self, dimension: Dimension) -> tuple[str, str]:
