@@ -16,6 +16,7 @@ from trust_tests.records import Evaluation, Item, Request, Response
 
 # Called with items done, items in all, and what is being measured.
 Progress = Callable[[int, int, str], None]
+NO_ANSWER = "no answer came back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,9 @@ def _responses(
         for batch in engine.batches(asked):
             if any(keys[request.item_id] not in answers for request in batch):
                 progress(done, total, checkpoint.name)
-                fresh = [(keys[response.item_id], response) for response in engine.respond(batch)]
-                store.put(fresh)
+                fresh = {keys[request.item_id]: Response(request.item_id, error=NO_ANSWER) for request in batch}
+                fresh |= {keys[response.item_id]: response for response in engine.respond(batch)}
+                store.put(fresh.items())
                 answers.update(fresh)
             done += len(batch)
         progress(total, total, checkpoint.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ from trust_tests.report.results import gate_record, write_part
 from trust_tests.scorers.choose import choose_scorer
 from trust_tests.scorers.toxicity import CheckedScorer
 from trust_tests.settings import AUTO, Settings
+
+# The dense model's name beside the variants' ids.
+DENSE = "dense"
 
 
 class GateError(RuntimeError):
@@ -65,12 +68,16 @@ def variant_specs(settings: Settings) -> list[VariantSpec]:
     """The run's variants with unique ids, recipes first, in the order given."""
     specs = [VariantSpec(parse_recipe(recipe).slug, recipe) for recipe in settings.recipes]
     specs += [VariantSpec(Path(v.rstrip("/")).name or v, v, finished=True) for v in settings.variants]
-    counts: dict[str, int] = {}
+    # A variant that bore the dense model's name would be given its evaluation.
+    taken = {DENSE}
     unique = []
     for spec in specs:
-        counts[spec.id] = counts.get(spec.id, 0) + 1
-        number = counts[spec.id]
-        unique.append(spec if number == 1 else VariantSpec(f"{spec.id}-{number}", spec.source, spec.finished))
+        name, number = spec.id, 1
+        while name in taken:
+            number += 1
+            name = f"{spec.id}-{number}"
+        taken.add(name)
+        unique.append(replace(spec, id=name))
     return unique
 
 
@@ -233,7 +240,7 @@ class GateSession:
         return self._engines[checkpoint.fingerprint]
 
     def _dense_key(self, dimension: Dimension) -> tuple[str, str]:
-        return "dense", dimension.name
+        return DENSE, dimension.name
 
     def _evaluate(self, dimension: Dimension, checkpoint: Checkpoint, label: str) -> Evaluation:
         """One model in one dimension, once per process; another process's work in progress is waited for."""
@@ -256,7 +263,7 @@ class GateSession:
     def _dense_evaluation(self, dimension: Dimension) -> Evaluation:
         """The dense side: measured now, or recalled from the baseline file."""
         if self.settings.baseline == AUTO:
-            return self._evaluate(dimension, self.dense, "dense")
+            return self._evaluate(dimension, self.dense, DENSE)
         path = Path(self.settings.baseline)
         key = self._dense_key(dimension)
         if key not in self._evaluations:
@@ -264,7 +271,7 @@ class GateSession:
             expected = fingerprint(dimension, questions, self.dense, self._engine(self.dense))
             recalled = baseline.recall(path, dimension, questions.ids, expected)
             if recalled is None:
-                measured = self._evaluate(dimension, self.dense, "dense")
+                measured = self._evaluate(dimension, self.dense, DENSE)
                 baseline.record(path, measured)
                 self._recorded.add(dimension.name)
             else:
