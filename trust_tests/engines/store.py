@@ -8,6 +8,7 @@ identity. A cache keyed without the model would serve one model's answers to ano
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,8 +87,14 @@ class ResponseStore:
         return found
 
     def put(self, responses: Iterable[tuple[str, Response]]) -> None:
-        """Store one batch in one transaction: all of it or nothing."""
-        rows = [(key, json.dumps(asdict(r), allow_nan=False)) for key, r in responses if r.error is None]
+        """Store one batch in one transaction: all of it or nothing.
+
+        What is no answer is asked again and not stored: failed requests, and log-probabilities that are not numbers.
+        """
+        kept = [
+            (key, r) for key, r in responses if r.error is None and all(map(math.isfinite, r.choice_logprobs or ()))
+        ]
+        rows = [(key, json.dumps(asdict(response), allow_nan=False)) for key, response in kept]
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             self._connection.executemany("INSERT OR REPLACE INTO response VALUES (?, ?)", rows)
