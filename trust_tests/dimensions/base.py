@@ -130,6 +130,14 @@ class Dimension(ABC):
         """
         return replace(outcome, channel=Channel.ANSWERED, value=value)
 
+    def weakness(self, outcome: Outcome) -> float:
+        """How the item's value moves where the score falls: -1 (the default) it falls, 1 it rises, 0 it stays.
+
+        For planning and calibration, which plant regressions of a known size. Only a score that compares groups has
+        items whose rising values lower it.
+        """
+        return -1.0
+
     def bounds(self, outcomes: Sequence[Outcome]) -> tuple[float, float]:
         """The lowest and the highest score that outcomes without a value leave possible, in points.
 

@@ -150,6 +150,12 @@ class Fairness(Dimension):
         found = super().supposed(outcome, float(prediction == label))
         return replace(found, detail={**outcome.detail, "prediction": prediction})
 
+    def weakness(self, outcome: Outcome) -> float:
+        """See `Dimension.weakness`: the gap grows where one group gets more positive decisions, right or wrong."""
+        if not outcome.detail["group"] or not outcome.detail["scored"]:
+            return 0.0
+        return 1.0 if outcome.detail["label"] else -1.0
+
     def bounds(self, outcomes: Sequence[Outcome]) -> tuple[float, float]:
         """See `Dimension.bounds`: an unmeasured row may lie either way, and moves its group's rate by its share.
 

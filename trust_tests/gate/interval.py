@@ -7,7 +7,7 @@ whole aggregate is resampled: a paired, cluster-aware bootstrap that draws the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -138,42 +138,72 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval | None:
-    """A BCa bootstrap interval (Efron 1987) for the difference of two aggregates, in points.
+    """A BCa bootstrap interval (Efron 1987) for the difference of two aggregates, in points; see `Bootstrap`."""
+    clusters = Clusters.of(dense)
+    return Bootstrap.of(dense, variant, aggregate, clusters, clusters.resampled(resamples, seed)).interval(confidence)
 
-    dense, variant: the same items in the same order. aggregate: a dimension's vectorised score. Whole clusters are
-    drawn with replacement, the same ones for both sides, within strata of clusters that cover the same cells (the
-    number of items in a cell is the benchmark's design, not chance). Deterministic for a seed. None where more than a
-    twentieth of the resampled sets have no score.
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """A paired, cluster-aware bootstrap of the difference of two aggregates, for intervals at any confidence.
+
+    Whole clusters are drawn with replacement, the same ones for both sides, within strata of clusters that cover the
+    same cells (the number of items in a cell is the benchmark's design, not chance).
 
     A bootstrap knows only differences it has seen: without a single one its width is zero, with a handful it is too
-    narrow. The interval therefore never lies inside the one that the counts alone give (`_from_counts`). From some
+    narrow. Its interval therefore never lies inside the one that the counts alone give (`_from_counts`). From some
     thirty changed clusters on, the two agree.
+
+    estimate: points. draws: (resamples,) and jackknife: (clusters,) points. moves: (clusters,) mean change of value.
+    stretch: points by which the score moves where the plain mean over clusters moves by 1.
     """
-    clusters = Clusters.of(dense)
 
-    def delta(weights: FloatArray) -> FloatArray:
-        return aggregate(variant, weights) - aggregate(dense, weights)
+    estimate: float
+    draws: FloatArray
+    jackknife: FloatArray
+    moves: FloatArray
+    stretch: float
 
-    estimate = float(delta(np.ones((1, len(dense))))[0])
-    draws = np.concatenate([delta(weights) for weights in clusters.resampled(resamples, seed)])
-    present = draws[np.isfinite(draws)]
-    if not np.isfinite(estimate) or len(present) < (1 - _MAX_EMPTY) * resamples:
-        return None
-    left_out = clusters.left_out()
-    jackknife = delta(left_out) if clusters.count > 1 else np.full(1, estimate)
-    low, high = _bca(estimate, present, jackknife, confidence)
-    values = (np.array([o.value or 0.0 for o in side]) for side in (variant, dense))
-    moves = clusters.means(np.subtract(*values))
-    plain = float(np.std(moves) / np.sqrt(clusters.count))
-    if _error(jackknife) > 0 and plain > 0:
-        stretch = _error(jackknife) / plain
-    else:
-        stretch = _stretch_of_score(clusters, dense, aggregate, left_out)
-    size = float(np.sum(moves**2) / np.sum(np.abs(moves))) if np.any(moves) else 1.0
-    below, above = _from_counts(moves / size, confidence)
-    low, high = min(low, estimate - stretch * size * below), max(high, estimate + stretch * size * above)
-    step = 0.5 * stretch * size / clusters.count
-    return Interval(max(-100.0, low), min(100.0, high), confidence, "BCa bootstrap", step)
+    @classmethod
+    def of(
+        cls,
+        dense: Sequence[Outcome],
+        variant: Sequence[Outcome],
+        aggregate: Aggregate,
+        clusters: Clusters,
+        resampled: Iterable[FloatArray],
+    ) -> Bootstrap:
+        """dense, variant: the same items in the same order. resampled: blocks of weights, each (draws, items)."""
+
+        def delta(weights: FloatArray) -> FloatArray:
+            return aggregate(variant, weights) - aggregate(dense, weights)
+
+        estimate = float(delta(np.ones((1, len(dense))))[0])
+        draws = np.concatenate([delta(weights) for weights in resampled])
+        jackknife = np.concatenate([delta(weights) for weights in clusters.left_out()])
+        values = (np.array([o.value or 0.0 for o in side]) for side in (variant, dense))
+        moves = clusters.means(np.subtract(*values))
+        plain = _mean_error(moves)
+        if _error(jackknife) > 0 and plain > 0:
+            stretch = _error(jackknife) / plain
+        else:
+            stretch = _stretch_of_score(clusters, dense, aggregate)
+        return cls(estimate, draws, jackknife, moves, stretch)
+
+    def interval(self, confidence: float) -> Interval | None:
+        """The interval; None where more than a twentieth of the resampled sets have no score."""
+        present = self.draws[np.isfinite(self.draws)]
+        if not np.isfinite(self.estimate) or len(present) < (1 - _MAX_EMPTY) * len(self.draws):
+            return None
+        # Without its only cluster the score is nothing.
+        jackknife = self.jackknife if len(self.jackknife) > 1 else np.full(1, self.estimate)
+        low, high = _bca(self.estimate, present, jackknife, confidence)
+        moves = self.moves
+        size = float(np.sum(moves**2) / np.sum(np.abs(moves))) if np.any(moves) else 1.0
+        below, above = _from_counts(moves / size, confidence)
+        reach = self.stretch * size
+        low, high = min(low, self.estimate - reach * below), max(high, self.estimate + reach * above)
+        return Interval(max(-100.0, low), min(100.0, high), confidence, "BCa bootstrap", 0.5 * reach / len(moves))
 
 
 def _from_counts(moves: FloatArray, confidence: float) -> tuple[float, float]:
@@ -188,12 +218,17 @@ def _from_counts(moves: FloatArray, confidence: float) -> tuple[float, float]:
     return estimate - float(low), float(high) - estimate
 
 
-def _stretch_of_score(
-    clusters: Clusters, dense: Sequence[Outcome], aggregate: Aggregate, left_out: FloatArray
-) -> float:
-    """Points by which the score moves where the plain mean over clusters moves by 1, seen on one side; at least 100."""
-    plain = float(np.std(clusters.means(np.array([o.value or 0.0 for o in dense]))) / np.sqrt(clusters.count))
-    return max(100.0, _error(aggregate(dense, left_out)) / plain) if plain > 0 else 100.0
+def _stretch_of_score(clusters: Clusters, dense: Sequence[Outcome], aggregate: Aggregate) -> float:
+    """The stretch seen on one side alone, where no difference shows it; at least that of a plain mean."""
+    plain = _mean_error(clusters.means(np.array([o.value or 0.0 for o in dense])))
+    if plain == 0:
+        return 100.0
+    return max(100.0, _error(np.concatenate([aggregate(dense, weights) for weights in clusters.left_out()])) / plain)
+
+
+def _mean_error(values: FloatArray) -> float:
+    """The standard error of a plain mean."""
+    return float(np.std(values) / np.sqrt(len(values)))
 
 
 def _error(jackknife: FloatArray) -> float:

@@ -58,11 +58,12 @@ class Clusters:
             counts = np.bincount(drawn.ravel(), minlength=draws * self.count).reshape(draws, self.count)
             yield (counts if single else counts[:, self.member]).astype(np.float64)
 
-    def left_out(self) -> FloatArray:
-        """Weights that leave out one cluster each, (clusters, items)."""
-        weights = np.ones((self.count, len(self.member)))
-        weights[self.member, np.arange(len(self.member))] = 0.0
-        return weights
+    def left_out(self) -> Iterator[FloatArray]:
+        """Weights that leave out one cluster each, (clusters of the block, items), in blocks of bounded size."""
+        rows = max(1, _BLOCK_ELEMENTS // max(1, len(self.member)))
+        for start in range(0, self.count, rows):
+            block = np.arange(start, min(start + rows, self.count))
+            yield (self.member[None, :] != block[:, None]).astype(np.float64)
 
     def means(self, values: FloatArray) -> FloatArray:
         """Each cluster's mean value, (clusters,)."""
