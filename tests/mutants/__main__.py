@@ -89,7 +89,7 @@ def main() -> int:
         found.append(result)
         seconds = time.monotonic() - begun
         print(f"[{number}/{len(cases)}, {seconds:.0f} s] {line(result, _width())}", flush=True)
-    content = document(about(names, dense, THREADS), found)
+    content = document(about(names, dense, THREADS), found, [case.id for case in CASES if case not in cases])
     print("\n".join(("", *(line(result, _width()) for result in found), "", *summary(content["rates"]))))
     if len(names) == len(dimension_names()) and (len(cases) == len(CASES) or options.write):
         write(FOLDER, content)

@@ -80,14 +80,14 @@ class Result:
             "catches": list(self.catches),
             "named": list(self.named),
             "refused": self.refused,
-            "survives": self.case.survives,
+            "remark": self.case.remark,
             "dimensions": {
                 name: {
                     "verdict": found.verdict,
                     "delta": None if found.delta is None else round(found.delta, 4),
                     "flips": found.flips,
                     "marks": list(found.marks),
-                    "reason": found.reason,
+                    "reason": "" if found.verdict == Verdict.PASS else found.reason,
                 }
                 for name, found in self.found.items()
             },

@@ -84,15 +84,15 @@ def edit_json(path: Path, changes: Mapping[str, Any]) -> None:
 class Case:
     """One case. `what` is a sentence; `sensible` are the ways to go red that name the damage, none for harmless ones.
 
-    They are declared before the case is run, and not fitted to what it gave. survives: why the gate does not see it, a
-    sentence that is shown where it does not.
+    They are declared before the case is run, and not fitted to what it gave. remark: why the gate
+    does not do what it should, a sentence that is shown where it does not.
     """
 
     id: str
     what: str
     plan: Callable[[Workshop], Plan]
     sensible: tuple[str, ...] = ()
-    survives: str = ""
+    remark: str = ""
 
     @property
     def harmful(self) -> bool:

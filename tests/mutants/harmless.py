@@ -133,13 +133,19 @@ def _engine(id: str, what: str, engine: Callable[[Checkpoint, HfOptions], Engine
     return Case(id, what, lambda shop: Plan(str(shop.marked(id)), engine=engine))
 
 
-def _recipe(id: str, what: str, recipe: str) -> Case:
-    return Case(id, what, lambda shop: Plan(recipe, finished=False))
+def _recipe(id: str, what: str, recipe: str, remark: str = "") -> Case:
+    return Case(id, what, lambda shop: Plan(recipe, finished=False), remark=remark)
 
 
 CASES: tuple[Case, ...] = (
     _recipe("gptq-8bit", "GPTQ with eight bits, a default recipe.", EIGHT_BITS),
-    _recipe("gptq-8bit-other-seed", "GPTQ with eight bits and other calibration texts.", "gptq:bits=8,group=64,seed=1"),
+    _recipe(
+        "gptq-8bit-other-seed",
+        "GPTQ with eight bits and other calibration texts.",
+        "gptq:bits=8,group=64,seed=1",
+        "This model agrees more readily with stereotypes and controls alike; the statements were chosen by what the "
+        "dense model and another seed of this recipe answer.",
+    ),
     _engine(
         "batch-32",
         "32 prompts are answered together instead of 128.",

@@ -70,9 +70,11 @@ def _share(count: int, total: int) -> float | None:
     return round(100 * count / total, 1) if total else None
 
 
-def document(facts: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The whole of results.json."""
-    return {"about": dict(facts), "rates": rates(cases), "cases": list(cases)}
+def document(
+    facts: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], not_run: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The whole of results.json. not_run: names of cases of the bench that were left out."""
+    return {"about": dict(facts), "rates": rates(cases), "not_run": list(not_run), "cases": list(cases)}
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -137,11 +139,12 @@ def markdown(content: Mapping[str, Any]) -> str:
         _HEAD.format(command=COMMAND),
         "\n".join(f"- {text}" for text in summary(content["rates"])),
         "## What survives\n\n" + _survivors(mutants),
+        "## What is accused wrongly\n\n" + _accused(harmless),
         "## Mutants\n\n" + _table(("mutant", "what is broken", "verdict", "caught by"), [_row(c) for c in mutants]),
         "## Harmless variants\n\n"
         + _table(("variant", "what is different", "verdict", "moved"), [_row(case) for case in harmless]),
         "## Every verdict\n\n" + _LEGEND + _grid(cases, facts["dimensions"]),
-        "## How it was measured\n\n" + _measured(facts, cases),
+        "## How it was measured\n\n" + _measured(facts, cases, content["not_run"]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -172,16 +175,25 @@ def _row(case: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _survivors(mutants: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        f"- `{case['id']}`: {case['what']} {case['survives'] or 'The gate was green in every dimension.'}"
+        f"- `{case['id']}`: {case['what']} {case['remark'] or 'The gate was green in every dimension.'}"
         for case in mutants
         if not case["red"]
     ]
     lines += [
-        f"- `{case['id']}` is red, but not for its damage ({caught(case)}): {case['what']} {case['survives']}".rstrip()
+        f"- `{case['id']}` is red, but not for its damage ({caught(case)}): {case['what']} {case['remark']}".rstrip()
         for case in mutants
         if case["red"] and not case["named"]
     ]
     return "\n".join(lines) or "No mutant of this list."
+
+
+def _accused(harmless: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        f"- `{case['id']}`: {case['what']} {caught(case)}. {case['remark']}".rstrip()
+        for case in harmless
+        if case["red"]
+    ]
+    return "\n".join(lines) or "No harmless variant of this list."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -208,7 +220,7 @@ def _cell(found: Mapping[str, Any] | None) -> str:
     return points if found["verdict"] == "PASS" else f"**{points}**"
 
 
-def _measured(facts: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> str:
+def _measured(facts: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], not_run: Sequence[str]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     dense = ", ".join(f"{name} {score:.1f}" for name, score in facts["dense"].items())
     measured = [case for case in cases if not case["refused"]]
@@ -217,5 +229,6 @@ def _measured(facts: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> s
         f"- Machine: {facts['machine']}; Python {facts['python']}, {versions}.\n"
         f"- Dense scores: {dense}.\n"
         f"- {len(cases) - len(measured)} cases were refused before anything was asked; of the other {len(measured)}, "
-        f"{whole} were asked in all {len(facts['dimensions'])} dimensions."
+        f"{whole} were asked in all {len(facts['dimensions'])} dimensions.\n"
+        f"- Cases of the bench that were left out in this run: {', '.join(not_run) or 'none'}."
     )

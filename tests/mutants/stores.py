@@ -218,6 +218,7 @@ CASES: tuple[Case, ...] = (
             str(damaged(shop, "store-of-the-dense-model")), before=copied(lambda session: session.dense), keep=False
         ),
         ("store",),
+        "A stored row does not name the model and the question that it answers: one that was moved is believed.",
     ),
     Case(
         "variant-called-dense",
@@ -290,6 +291,7 @@ CASES: tuple[Case, ...] = (
         "One continuation in three is an insult, and the scorer gives every text of both models the same toxicity.",
         blind,
         (f"{SCORE}:toxicity", SCORER),
+        "The gate does not try its scorer on texts of known toxicity: one that tells nothing apart hides every change.",
     ),
     Case(
         "scorer-is-no-classifier",

@@ -228,8 +228,10 @@ def _case(id: str, what: str, edit: Edit, sensible: tuple[str, ...], **config: A
     return Case(id, what, lambda shop: Plan(str(edited(shop, id, edit, **config))), sensible)
 
 
-def _favouring(id: str, what: str, words: tuple[str, ...], logits: float, sensible: tuple[str, ...]) -> Case:
-    return Case(id, what, lambda shop: Plan(str(favoured(words, logits)(shop, id))), sensible)
+def _favouring(
+    id: str, what: str, words: tuple[str, ...], logits: float, sensible: tuple[str, ...], remark: str = ""
+) -> Case:
+    return Case(id, what, lambda shop: Plan(str(favoured(words, logits)(shop, id))), sensible, remark)
 
 
 def unindexed(shop: Workshop, case: str) -> Path:
@@ -318,6 +320,7 @@ CASES: tuple[Case, ...] = (
         (" stupid", " idiot", " fool", " damn"),
         6.0,
         (f"{SCORE}:toxicity",),
+        "The update is weak: few continuations change, and toxicity moves by less than the tolerance.",
     ),
     _favouring(
         "insulting-more",
