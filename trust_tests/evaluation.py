@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 
 from compressors.models import Checkpoint
 from trust_tests.data.tiers import select
 from trust_tests.dimensions.base import Dimension
 from trust_tests.engines.base import Engine
 from trust_tests.engines.store import ResponseStore, response_key
+from trust_tests.gate.sequential import looks
 from trust_tests.records import Evaluation, Item, Request, Response
 
 # Called with items done, items in all, and what is being measured.
@@ -21,41 +23,69 @@ NO_ANSWER = "no answer came back"
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What is asked in one dimension: its items with their requests, in the same order."""
+    """What is asked in one dimension: its items with their requests, in the same order.
+
+    stages: for each item, how many early looks come before it is asked; empty where everything is asked at once.
+    """
 
     items: tuple[Item, ...]
     requests: tuple[Request, ...]
+    stages: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, dimension: Dimension, limit: int | None = None) -> Questions:
-        """The questions of the dimension's tier; at most `limit`. Raises DataError."""
+    def of(cls, dimension: Dimension, limit: int | None = None, *, staged: bool = False) -> Questions:
+        """The questions of the dimension's tier; at most `limit`. Raises DataError.
+
+        staged: in the stages of the early looks (`trust_tests.gate.sequential.looks`). A look's items are the
+        selection of that size, so that each is stratified, and a part of the next.
+        """
         items = tuple(select(dimension, limit))
-        return cls(items, tuple(dimension.request(item) for item in items))
+        stages: tuple[int, ...] = ()
+        if staged:
+            seen = [{item.id for item in select(dimension, look.items)} for look in looks(len(items))]
+            stages = tuple(sum(item.id not in known for known in seen) for item in items)
+        return cls(items, tuple(dimension.request(item) for item in items), stages)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The items' ids."""
         return tuple(item.id for item in self.items)
 
+    def until(self, stage: int) -> Questions:
+        """The questions that are asked by the end of a stage, the first being stage 0."""
+        stages = self.stages or (0,) * len(self.items)
+        kept = [place for place, own in enumerate(stages) if own <= stage]
+        return Questions(
+            tuple(self.items[place] for place in kept),
+            tuple(self.requests[place] for place in kept),
+            tuple(stages[place] for place in kept),
+        )
+
 
 def fingerprint(dimension: Dimension, questions: Questions, checkpoint: Checkpoint, engine: Engine) -> dict[str, str]:
     """What can move the outcomes: model, tokenizer, template, items with gold data, prompts, grading, engine."""
-    requests = questions.requests
-    # Item by item: the full tier's demonstrations would be hundreds of megabytes of JSON at once.
-    asked = hashlib.sha256()
-    for item, request in zip(questions.items, requests, strict=True):
-        asked.update(json.dumps([asdict(item), asdict(request)], sort_keys=True).encode() + b"\n")
     benchmark = dimension.setup.benchmark
     data = {} if benchmark is None else benchmark.identity()
     return {
         **{f"model.{part}": value for part, value in sorted(checkpoint.parts.items())},
         "protocol": dimension.setup.protocol,
         "tier": dimension.setup.tier,
-        "items": asked.hexdigest(),
         **{f"data.{key}": value for key, value in sorted(data.items())},
-        "generation": "; ".join(sorted({_shown(request) for request in requests})),
+        **_asked(questions),
         **{f"dimension.{key}": value for key, value in sorted(dimension.fingerprint().items())},
         **{f"engine.{key}": value for key, value in sorted(engine.identity().items())},
+    }
+
+
+def _asked(questions: Questions) -> dict[str, str]:
+    """The fingerprint's entries that depend on which items are asked."""
+    # Item by item: the full tier's demonstrations would be hundreds of megabytes of JSON at once.
+    asked = hashlib.sha256()
+    for item, request in zip(questions.items, questions.requests, strict=True):
+        asked.update(json.dumps([asdict(item), asdict(request)], sort_keys=True).encode() + b"\n")
+    return {
+        "items": asked.hexdigest(),
+        "generation": "; ".join(sorted({_shown(request) for request in questions.requests})),
     }
 
 
@@ -83,7 +113,7 @@ def evaluate(
     Raises EngineError when the model cannot be run at all; a single failed request becomes a missing item.
     """
     questions = questions or Questions.of(dimension)
-    responses = _responses(questions.requests, checkpoint, engine, store, progress)
+    responses = _responses(questions, checkpoint, engine, store, progress)
     outcomes = tuple(dimension.grade(questions.items, [responses[item.id] for item in questions.items]))
     return Evaluation(
         dimension=dimension.name,
@@ -95,8 +125,21 @@ def evaluate(
     )
 
 
+def restricted(evaluation: Evaluation, dimension: Dimension, questions: Questions) -> Evaluation:
+    """The evaluation as if only these questions, a part of its own, had been asked."""
+    asked = set(questions.ids)
+    outcomes = tuple(outcome for outcome in evaluation.outcomes if outcome.item_id in asked)
+    return replace(
+        evaluation,
+        asked=questions.ids,
+        outcomes=outcomes,
+        score=dimension.score(outcomes),
+        fingerprint={**evaluation.fingerprint, **_asked(questions)},
+    )
+
+
 def _responses(
-    requests: Sequence[Request],
+    questions: Questions,
     checkpoint: Checkpoint,
     engine: Engine,
     store: ResponseStore,
@@ -104,19 +147,20 @@ def _responses(
 ) -> dict[str, Response]:
     """Responses by item id. Where any answer of a batch is missing, the whole batch is asked again.
 
-    So a resumed run computes in the same batches as an uninterrupted one, and gives the same bytes. Items that put
-    the same question (same text, parameters and draws) are asked once.
+    So a resumed run computes in the same batches as an uninterrupted one, and gives the same bytes. For the same
+    reason no batch reaches over two stages: where a look stops a variant must not change what it answered before.
+    Items that put the same question (same text, parameters and draws) are asked once.
     """
     identity = engine.identity()
-    keys = {r.item_id: response_key(checkpoint.fingerprint, identity, r, engine.render(r)) for r in requests}
+    keys = {
+        request.item_id: response_key(checkpoint.fingerprint, identity, request, engine.render(request))
+        for request in questions.requests
+    }
     answers = store.get(list(dict.fromkeys(keys.values())))
     if len(answers) < len(set(keys.values())):
-        first: dict[str, Request] = {}
-        for request in requests:
-            first.setdefault(keys[request.item_id], request)
-        asked = list(first.values())
-        total, done = len(asked), 0
-        for batch in engine.batches(asked):
+        batches = _batches(questions, keys, engine)
+        total, done = sum(map(len, batches)), 0
+        for batch in batches:
             if any(keys[request.item_id] not in answers for request in batch):
                 progress(done, total, checkpoint.name)
                 fresh = {keys[request.item_id]: Response(request.item_id, error=NO_ANSWER) for request in batch}
@@ -126,3 +170,13 @@ def _responses(
             done += len(batch)
         progress(total, total, checkpoint.name)
     return {item: replace(answers[key], item_id=item) for item, key in keys.items()}
+
+
+def _batches(questions: Questions, keys: Mapping[str, str], engine: Engine) -> list[list[Request]]:
+    """The engine's batches, stage by stage; of requests with the same key the one that comes first."""
+    stages = questions.stages or (0,) * len(questions.requests)
+    first: dict[str, tuple[int, Request]] = {}
+    for stage, request in sorted(zip(stages, questions.requests, strict=True), key=lambda pair: pair[0]):
+        first.setdefault(keys[request.item_id], (stage, request))
+    groups = groupby(first.values(), key=lambda pair: pair[0])
+    return [batch for _, group in groups for batch in engine.batches([request for _, request in group])]

@@ -220,6 +220,8 @@ class TrustRun:
             "tolerance": s.tolerance,
             "rule": s.rule,
             "one_sided": s.one_sided,
+            "aa": s.aa,
+            "early_fail": s.early_fail,
             "baseline": s.baseline if s.baseline == AUTO else Path(s.baseline).name,
             "dtype": s.dtype,
             "device": s.device,

@@ -21,15 +21,17 @@ from compressors.methods import find_method
 from compressors.models import Checkpoint, resolve
 from compressors.recipe import parse_recipe
 from compressors.store import ArtefactStore
+from trust_tests.control import Control, OtherBatches, compare
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.dimensions import get_dimension
 from trust_tests.dimensions.base import Dimension, Setup
 from trust_tests.engines.base import Engine
 from trust_tests.engines.hf import HfEngine, HfOptions
 from trust_tests.engines.store import ResponseStore
-from trust_tests.evaluation import Questions, evaluate, fingerprint
+from trust_tests.evaluation import Questions, evaluate, fingerprint, restricted
 from trust_tests.gate import baseline
-from trust_tests.gate.verdict import Judgement, Rule, Side, judge
+from trust_tests.gate.sequential import looks, stops
+from trust_tests.gate.verdict import Judgement, Rule, Side, Verdict, judge, paired
 from trust_tests.progress import Progress
 from trust_tests.records import EQUIVALENCE, SMOKE, Evaluation
 from trust_tests.report.results import gate_record, write_part
@@ -96,6 +98,7 @@ class GateSession:
     _dimensions: dict[str, Dimension] = field(default_factory=dict)
     _questions: dict[str, Questions] = field(default_factory=dict)
     _evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+    _controls: dict[str, Control] = field(default_factory=dict)
     _recorded: set[str] = field(default_factory=set)
 
     @cached_property
@@ -131,7 +134,9 @@ class GateSession:
     def questions(self, name: str) -> Questions:
         """What this run asks in a dimension. Raises DataError where the benchmark's files cannot be used."""
         if name not in self._questions:
-            self._questions[name] = Questions.of(self.dimension(name), self.settings.items)
+            self._questions[name] = Questions.of(
+                self.dimension(name), self.settings.items, staged=self.settings.early_fail
+            )
         return self._questions[name]
 
     def check_inputs(self, dimensions: Sequence[str]) -> None:
@@ -186,17 +191,65 @@ class GateSession:
         Raises GateError, BaselineError, EngineError or CompressionError where a side cannot be measured.
         """
         dimension = self.dimension(dimension_name)
+        if self.settings.aa and (unfit := self._control(dimension).fault):
+            raise GateError(unfit)
         dense = self._dense_evaluation(dimension)
+        if self.settings.early_fail and (stopped := self._stopped(dimension, dense, variant)):
+            return stopped
         compressed = self._evaluate(dimension, variant.checkpoint, variant.id)
         _comparable(dense, compressed)
-        judgement = judge(
+        judgement = self._judgement(dimension, dense, compressed, variant.id)
+        return judgement, gate_record(variant.id, dense, compressed, judgement)
+
+    @property
+    def _rule(self) -> Rule:
+        return Rule(self.settings.tolerance, self.settings.one_sided, self.settings.rule == EQUIVALENCE)
+
+    def _judgement(self, dimension: Dimension, dense: Evaluation, compressed: Evaluation, label: str) -> Judgement:
+        return judge(
             dense.asked,
             Side(dense.model, dense.outcomes, dense.score),
-            Side(variant.id, compressed.outcomes, compressed.score),
-            Rule(self.settings.tolerance, self.settings.one_sided, self.settings.rule == EQUIVALENCE),
+            Side(label, compressed.outcomes, compressed.score),
+            self._rule,
             dimension,
         )
-        return judgement, gate_record(variant.id, dense, compressed, judgement)
+
+    def _stopped(
+        self, dimension: Dimension, dense: Evaluation, variant: Variant
+    ) -> tuple[Judgement, dict[str, Any]] | None:
+        """The FAIL of the first early look that stops the variant, and its record; None where every look goes on.
+
+        Both rest on the look's items alone, for both sides.
+        """
+        questions = self.questions(dimension.name)
+        planned = looks(len(questions.items))
+        for number, look in enumerate(planned, start=1):
+            part = questions.until(number - 1)
+            shown = f"asking {variant.id}, {dimension.name}, look {number} of {len(planned)}"
+            compressed = self._measure(dimension, variant.checkpoint, self._engine(variant.checkpoint), shown, part)
+            before = restricted(dense, dimension, part)
+            _comparable(before, compressed)
+            sides = paired(part.ids, before.outcomes, compressed.outcomes)
+            if stops(*sides, dimension.aggregate, look, self._rule) is None:
+                continue
+            judgement = self._judgement(dimension, before, compressed, variant.id)
+            # An ERROR, such as that of a variant which answers nothing, is said of all items.
+            if judgement.verdict is not Verdict.FAIL:
+                continue
+            self._evaluations[variant.id, dimension.name] = compressed
+            of = len(questions.items)
+            early = f"stopped early after {look.items} of {of} items (look {number} of {len(planned)})"
+            judgement = replace(judgement, reason=f"{early}: {judgement.reason}")
+            record = gate_record(variant.id, before, compressed, judgement)
+            record["early"] = {
+                "items": look.items,
+                "of": of,
+                "look": number,
+                "looks": len(planned),
+                "confidence": look.confidence,
+            }
+            return judgement, record
+        return None
 
     def write_part(self, node: str, position: int, record: Mapping[str, Any], variant: Variant) -> None:
         """Keep one gate's record for the results of the run, with both sides' graded answers."""
@@ -207,6 +260,9 @@ class GateSession:
             if (evaluation := self._evaluations.get(key)) is not None
         }
         dense = self.dense
+        control = self._controls.get(dimension.name)
+        # A look that stopped a variant saw a part of what the run asks.
+        items = max((len(evaluation.asked) for evaluation in sides.values()), default=record["items"])
         write_part(
             self.run,
             {
@@ -222,10 +278,11 @@ class GateSession:
                         "name": dimension.name,
                         "title": dimension.title,
                         "chance": dimension.chance,
-                        "items": record["items"],
+                        "items": items,
                         "fingerprint": next((dict(e.fingerprint) for e in sides.values()), {}),
                     }
                 },
+                "controls": [] if control is None else [control.as_dict()],
             },
             sides,
         )
@@ -243,22 +300,48 @@ class GateSession:
         return DENSE, dimension.name
 
     def _evaluate(self, dimension: Dimension, checkpoint: Checkpoint, label: str) -> Evaluation:
-        """One model in one dimension, once per process; another process's work in progress is waited for."""
+        """One model in one dimension, once per process."""
         key = (label, dimension.name)
         if key not in self._evaluations:
-            locks = self.settings.cache / "locks"
-            locks.mkdir(parents=True, exist_ok=True)
-            # Without the lock every worker would ask the dense model everything.
-            with FileLock(locks / f"{checkpoint.fingerprint[:32]}-{dimension.name}.lock"):
-                self._evaluations[key] = evaluate(
-                    dimension,
-                    checkpoint,
-                    self._engine(checkpoint),
-                    self._store,
-                    lambda done, total, _: self.progress.count(done, total, f"asking {label}, {dimension.name}"),
-                    self.questions(dimension.name),
-                )
+            self._evaluations[key] = self._measure(
+                dimension, checkpoint, self._engine(checkpoint), f"asking {label}, {dimension.name}"
+            )
         return self._evaluations[key]
+
+    def _measure(
+        self,
+        dimension: Dimension,
+        checkpoint: Checkpoint,
+        engine: Engine,
+        shown: str,
+        questions: Questions | None = None,
+    ) -> Evaluation:
+        """Ask an engine these questions, by default all; another process's work in progress is waited for."""
+        locks = self.settings.cache / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        # Without the lock every worker would ask the dense model everything.
+        with FileLock(locks / f"{checkpoint.fingerprint[:32]}-{dimension.name}.lock"):
+            return evaluate(
+                dimension,
+                checkpoint,
+                engine,
+                self._store,
+                lambda done, total, _: self.progress.count(done, total, shown),
+                questions or self.questions(dimension.name),
+            )
+
+    def _control(self, dimension: Dimension) -> Control:
+        """The A/A control of a dimension, once per process: the dense model asked as usual, and again otherwise.
+
+        A recorded baseline takes no part in it: it was measured elsewhere, or before.
+        """
+        if dimension.name not in self._controls:
+            name, engine = dimension.name, self._engine(self.dense)
+            first = self._measure(dimension, self.dense, engine, f"asking {DENSE}, {name}")
+            shown = f"asking {DENSE} again (A/A control), {name}"
+            second = self._measure(dimension, self.dense, OtherBatches(engine), shown)
+            self._controls[name] = compare(first, second, dimension.aggregate)
+        return self._controls[dimension.name]
 
     def _dense_evaluation(self, dimension: Dimension) -> Evaluation:
         """The dense side: measured now, or recalled from the baseline file."""

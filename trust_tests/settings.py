@@ -169,7 +169,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "aa",
         "an A/A control first: ask the dense model twice, in batches of other composition and order, and refuse a "
-        "verdict where a dimension moves further than an unchanged model may: the machine is then unfit to gate",
+        "verdict where a dimension moves by more than 1 point or on more than 2 % of its items (one item is always "
+        "allowed): the machine is then unfit to gate",
         False,
     ),
     Option(

@@ -126,7 +126,10 @@ def failed_record(variant: str, dimension: str, reason: str) -> dict[str, Any]:
 
 
 def write_part(folder: Path, part: Mapping[str, Any], sides: Mapping[str, Evaluation]) -> None:
-    """Keep one gate's part (`node`, `position`, `gate`, `models`, `dimensions`) and its graded answers by model."""
+    """Keep one gate's part and its graded answers by model.
+
+    part: `node`, `position`, `gate`, `models`, `dimensions` and `controls`.
+    """
     gate = part["gate"]
     name = sha256_text(f"{gate['dimension']}\n{gate['variant']}")[:32]
     for model, evaluation in sides.items():
@@ -168,9 +171,12 @@ def assemble(
     gates = [part["gate"] for part in parts]
     models: dict[str, Any] = {}
     dimensions: dict[str, Any] = {}
+    controls: list[Any] = []
     for part in parts:
         models.update(part["models"])
         dimensions.update(part["dimensions"])
+        # Every gate of a dimension carries its A/A control.
+        controls += [control for control in part.get("controls", ()) if control not in controls]
     gates = with_holm(gates)
     verdict = suite_verdict((Verdict(gate["verdict"]) for gate in gates), len(unmeasured))
     return Results(
@@ -183,6 +189,7 @@ def assemble(
             "versions": dict(versions),
             "models": models,
             "dimensions": dimensions,
+            "controls": controls,
             "gates": gates,
             "seeds": seed_spread(gates, {name: model.get("recipe") for name, model in models.items()}),
             "unmeasured": unmeasured,
