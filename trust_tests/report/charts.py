@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trust_tests.report.figures import signed
+
+_LABEL_WIDTH = 40.0
 OVERVIEW_SPAN = 2.4
 """Half the axis of a chart in the overview, in tolerances: every gate is drawn on the same axis."""
 
@@ -27,7 +30,8 @@ class DeltaChart:
     """A delta on an axis centred on the dense model.
 
     `band_left` and `band_width` are the tolerated band, `tip` is the variant. With `clipped` the delta lies
-    beyond the axis, and the tip is an arrow at its end: −1 to the left, +1 to the right, 0 for none.
+    beyond the axis, and the tip is an arrow at its end: −1 to the left, +1 to the right, 0 for none. `whisker` is
+    where the delta's interval begins and ends, cut at the axis.
     """
 
     frame: Frame
@@ -35,6 +39,7 @@ class DeltaChart:
     band_width: float
     tip: float
     clipped: int
+    whisker: tuple[float, float] | None = None
 
     @property
     def left(self) -> float:
@@ -48,11 +53,17 @@ class DeltaChart:
 
 
 def delta_chart(
-    delta: float, tolerance: float, one_sided: bool = False, half_axis: float | None = None, frame: Frame | None = None
+    delta: float,
+    tolerance: float,
+    one_sided: bool = False,
+    half_axis: float | None = None,
+    frame: Frame | None = None,
+    ends: tuple[float, float] | None = None,
 ) -> DeltaChart:
     """The chart of one delta (points) against ±tolerance (points), one-sided bands open to the right.
 
-    `half_axis`, in points, is where the axis ends; by default 2.4 tolerances.
+    `half_axis`, in points, is where the axis ends; by default 2.4 tolerances. `ends`, in points, are those of the
+    delta's interval.
     """
     frame = frame or Frame()
     half_axis = half_axis or OVERVIEW_SPAN * tolerance
@@ -64,7 +75,18 @@ def delta_chart(
     band_left = place(-tolerance)
     band_right = place(half_axis) if one_sided else place(tolerance)
     clipped = 0 if abs(delta) <= half_axis else (1 if delta > 0 else -1)
-    return DeltaChart(frame, band_left, round(band_right - band_left, 2), place(delta), clipped)
+    whisker = None if ends is None else (place(ends[0]), place(ends[1]))
+    return DeltaChart(frame, band_left, round(band_right - band_left, 2), place(delta), clipped, whisker)
+
+
+def ruler(half_axis: float, tolerance: float, frame: Frame) -> list[tuple[float, str]]:
+    """Where the axis of a large chart is labelled, and with which points: its ends, the tolerance and zero."""
+    reach = (frame.middle - frame.margin) / half_axis
+    marks = [0.0, -tolerance, tolerance]
+    # Labels that would touch are left out.
+    if (half_axis - tolerance) * reach > _LABEL_WIDTH:
+        marks += [-half_axis, half_axis]
+    return [(round(frame.middle + reach * mark, 2), signed(mark)) for mark in sorted(marks)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,20 @@ class Node:
             raise self._wrong("a number or null") from None
         return number if math.isfinite(number) else None
 
+    def finite(self, low: float = -math.inf, high: float = math.inf) -> float:
+        """This value as a finite number from `low` to `high`, which must be there."""
+        number = self.number()
+        if number is None or not low <= number <= high:
+            span = "" if math.isinf(low) else f" from {low:g} to {high:g}"
+            raise ShapeError(f"{self.path}: expected a finite number{span}; {AGAIN}")
+        return number
+
+    def flag(self) -> bool:
+        """This value as yes or no."""
+        if not isinstance(self.value, bool):
+            raise self._wrong("true or false")
+        return self.value
+
     def count(self) -> int:
         """This value as a number of things."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:

@@ -38,6 +38,16 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else f"{value:.1f} %"
 
 
+def reach(low: float, high: float, tolerance: float | None = None) -> str:
+    """An interval of deltas in points: `−8.1 to +0.9`."""
+    return f"{signed(low, tolerance)} to {signed(high, tolerance)}"
+
+
+def chance(p: float) -> str:
+    """A p value after its letter: `p = 0.031`; `p < 0.001` below that."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
 def ranged(spread: Spread, form: Callable[[float], str]) -> str:
     """The mean of several figures with their range: `32.1 (29.4 to 34.0)`; equal figures by themselves."""
     between = span(spread, form)

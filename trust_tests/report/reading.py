@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from trust_tests.gate.verdict import Verdict
 from trust_tests.records import Channel
+from trust_tests.report.evidence import controls, evidence, seeds
 from trust_tests.report.fields import (
     AGAIN,
     Node,
@@ -85,6 +86,8 @@ def read(data: Mapping[str, object]) -> Report:
         rows=rows,
         gates=tuple(gate for row in rows for gate in row.gates if gate is not None),
         unmeasured=unmeasured,
+        seeds=seeds(root, titles),
+        controls=controls(root, titles),
     )
 
 
@@ -179,6 +182,7 @@ def _gate(node: Node, models: Mapping[str, Model], titles: Mapping[str, str], ru
         parts=tuple(_part(part) for part in elements_at(node, "parts")),
         worst_flips=tuple(_flip(flip) for flip in elements_at(node, "worst_flips")),
         published=None,
+        evidence=evidence(node),
     )
 
 
