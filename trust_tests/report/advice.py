@@ -74,6 +74,10 @@ def data_facts(report: Report) -> list[tuple[str, str]]:
         value = report.settings.get(name, "none")
         if value != "none" and not (name == "scorer" and value == "embedded"):
             facts.append((name.capitalize(), f"at most {value} a dimension" if name == "items" else value))
+    if report.controls:
+        unfit = ", ".join(control.title for control in report.unfit)
+        fit = f"fit to gate in {count(len(report.controls), 'controlled dimension')}"
+        facts.append(("A/A control", f"unfit to gate: {unfit}" if unfit else fit))
     if report.not_asked:
         facts.append(("Not asked", "; ".join(report.not_asked)))
     if report.not_published:
@@ -142,7 +146,9 @@ def _after_error(gate: Gate, quote: Quote) -> str:
 def _after_doubt(gate: Gate, quote: Quote) -> str:
     found = f"{count(gate.items, 'item')} could not settle {_name(gate, quote)}{_delta(gate)}"
     reason = f": {quote(gate.reason)}" if gate.reason else ""
-    return f"{found}{reason}. Repeat it with a larger tier."
+    needed = gate.evidence.needed
+    target = "" if needed is None else f"; about {needed:,} items would decide, should the shift stay what it is"
+    return f"{found}{reason}. Repeat it with a larger tier (--trust-tier, --trust-items){target}."
 
 
 def _after_success(report: Report, quote: Quote) -> str:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from trust_tests.gate.verdict import Verdict
 from trust_tests.records import Channel
-from trust_tests.report import advice, charts, figures
+from trust_tests.report import advice, charts, confidence, figures
 from trust_tests.report.reading import read
 from trust_tests.report.text import clip, label, visible, word_diff
 from trust_tests.report.view import DENSE, Accounting, Gate, Report, Row
@@ -46,6 +46,7 @@ SYMBOLS: Mapping[Verdict, str] = {
     Verdict.ERROR: "!",
     Verdict.INCONCLUSIVE: "?",
 }
+_WIDE = charts.Frame(width=420.0, height=30.0, margin=24.0)
 _OPEN_ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
 _FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype", "device")
 
@@ -68,6 +69,9 @@ def render_html(data: Mapping[str, object]) -> str:
             headline=advice.headline(report, _quoted),
             next_step=advice.next_step(report, _quoted),
             facts=_facts(report),
+            suite_note=confidence.suite_note(report),
+            doubt_note=confidence.doubt_note(report),
+            unfit_note=confidence.unfit_note(report, _quoted),
             ledger=ledger,
             lost=[line for line in ledger if line.lost],
             gates=sorted(report.gates, key=lambda gate: (_OPEN_ORDER.index(gate.verdict), -gate.reach)),
@@ -115,6 +119,10 @@ def _environment() -> Environment:
         "symbols": SYMBOLS,
         "delta_chart": charts.delta_chart,
         "strip_chart": charts.strip_chart,
+        "wide_chart": _wide_chart,
+        "ruler": charts.ruler,
+        "confidence": confidence,
+        "reach": figures.reach,
         "cells_axis": _cells_axis,
         "cells_note": advice.cells_note,
         "published_note": partial(advice.published_note, quote=_quoted),
@@ -192,6 +200,16 @@ def _ledger(row: Row) -> list[LedgerLine]:
             name = DENSE if side == DENSE else gate.variant_name
             lines.append(LedgerLine(row.title, name, accounting))
     return lines
+
+
+def _wide_chart(gate: Gate) -> tuple[charts.DeltaChart, list[tuple[float, str]]]:
+    """A gate's delta and interval on an axis that holds both, and the axis's labels."""
+    interval = gate.evidence.interval
+    ends = None if interval is None else (interval.low, interval.high)
+    delta = gate.delta or 0.0
+    half_axis = charts.shared_axis([delta, *(ends or ())], gate.tolerance)
+    chart = charts.delta_chart(delta, gate.tolerance, gate.one_sided, half_axis, _WIDE, ends)
+    return chart, charts.ruler(half_axis, gate.tolerance, _WIDE)
 
 
 def _cells_axis(gate: Gate) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from trust_tests.gate.verdict import Verdict
-from trust_tests.report import advice, figures
+from trust_tests.report import advice, confidence, figures
 from trust_tests.report.reading import read
 from trust_tests.report.text import code_point, defused, label
 from trust_tests.report.view import Gate, Report, Row
@@ -57,6 +57,8 @@ def _within(limit: int, blocks: Iterable[str]) -> str:
 def _blocks(report: Report) -> Iterator[str]:
     yield f"## {_SYMBOLS[report.verdict]} Trust gate: {report.verdict.value} — {advice.headline(report, code)}"
     yield f"**Next:** {advice.next_step(report, code)}"
+    notes = (confidence.suite_note(report), confidence.unfit_note(report, code), confidence.doubt_note(report))
+    yield from filter(None, notes)
     if report.rows:
         yield "\n".join(_table(report))
     facts = [(name, report.settings[name]) for name in _FACTS if name in report.settings]
@@ -69,6 +71,12 @@ def _blocks(report: Report) -> Iterator[str]:
     if report.unmeasured:
         yield "### Not measured"
         yield "\n".join(f"- {code(test.node, 200)}: {code(test.reason, 300)}" for test in report.unmeasured)
+    if report.controls:
+        yield "### A/A control"
+        yield "\n".join(_control_table(report))
+    if report.seeds:
+        yield "### Calibration seeds"
+        yield "\n".join(_seed_table(report))
     for gate in report.gates:
         if gate.verdict is not Verdict.PASS:
             yield from _details(gate)
@@ -94,10 +102,50 @@ def _cells(row: Row) -> Iterator[str]:
         moved = (
             "not measured"
             if gate.delta is None
-            else f"{figures.points(gate.score)} ({figures.signed(gate.delta, gate.tolerance)})"
+            else f"{figures.points(gate.score)} ({figures.signed(gate.delta, gate.tolerance)}{_reach(gate)})"
         )
+        if gate.verdict is Verdict.INCONCLUSIVE and gate.evidence.needed is not None:
+            moved += f", {confidence.needs(gate)}"
         refusals = f", refusals {figures.signed(gate.refusals.shift)}" if gate.refusals.moved else ""
         yield f"{word} {moved}{refusals}"
+
+
+def _reach(gate: Gate) -> str:
+    """The ends of a gate's interval, for the brackets behind its delta."""
+    found = gate.evidence.interval
+    return "" if found is None else f"; {figures.reach(found.low, found.high, gate.tolerance)}"
+
+
+def _evidence(gate: Gate) -> Iterator[str]:
+    """What the verdict rests on, as lines of a list."""
+    found = gate.evidence.interval
+    if found is not None:
+        ends = figures.reach(found.low, found.high, gate.tolerance)
+        yield f"- {found.level} interval of the delta: {ends} points ({code(found.method)})"
+    said = (confidence.decision(gate), confidence.rule(gate), confidence.stopped(gate))
+    for name, text in zip(("evidence", "rule", "early stop"), said, strict=True):
+        if text and gate.evidence.rule:
+            yield f"- {name}: {text}"
+
+
+def _seed_table(report: Report) -> Iterator[str]:
+    yield _line(["Recipe", "Dimension", "Deltas", "Between seeds", "Sampling"])
+    yield _line([":--", ":--", ":--", "--:", "--:"])
+    for family in report.seeds:
+        deltas = ", ".join(f"{figures.signed(delta)} (seed {seed})" for seed, delta in family.deltas)
+        mark = " (more than sampling)" if family.restless else ""
+        between = f"{figures.points(family.between)}{mark}"
+        yield _line([code(family.recipe), code(family.title, 60), deltas, between, figures.points(family.sampling)])
+
+
+def _control_table(report: Report) -> Iterator[str]:
+    yield _line(["Dimension", "Items", "Delta", "Flips", "Budget", "Machine"])
+    yield _line([":--", "--:", "--:", "--:", ":--", ":--"])
+    for control in report.controls:
+        budget = f"±{figures.plain(control.budget_delta)}, {100 * control.budget_flip_share:.4g} % flips"
+        delta, state = figures.signed(control.delta, control.budget_delta), "fit" if control.fit else "**unfit**"
+        flips = f"{control.flips} ({figures.percent(100 * control.flip_share)})"
+        yield _line([code(control.title, 60), f"{control.items:,}", delta, flips, budget, state])
 
 
 def _paper_table(report: Report) -> Iterator[str]:
@@ -122,9 +170,11 @@ def _details(gate: Gate) -> Iterator[str]:
     facts = [
         f"- dense {figures.points(gate.dense_score)}, variant {figures.points(gate.score)}, "
         f"delta {figures.signed(gate.delta, gate.tolerance)} of ±{figures.plain(gate.tolerance)} points",
-        f"- flips: {gate.flips.worse} worse, {gate.flips.better} better, of {figures.count(gate.items, 'item')}",
+        f"- flips: {gate.flips.worse} worse, {gate.flips.better} better, of {figures.count(gate.items, 'item')}"
+        + (f"; {confidence.change(gate)}" if confidence.change(gate) else ""),
         f"- refusals: {figures.percent(gate.refusals.dense_rate)} → {figures.percent(gate.refusals.rate)}",
     ]
+    facts += _evidence(gate)
     facts += [
         f"- unmeasured: {counts.unmeasured} of {figures.count(counts.asked, 'item')} of the {side}"
         for side, counts in gate.accounting.items()

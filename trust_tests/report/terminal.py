@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from trust_tests.gate.verdict import Verdict
-from trust_tests.report import advice, figures
+from trust_tests.report import advice, confidence, figures
 from trust_tests.report.reading import read
 from trust_tests.report.text import defused, display_width, fitted, label, one_line
 from trust_tests.report.view import Gate, Report
@@ -36,10 +37,13 @@ def summary_lines(
     finding = f"{report.verdict.value}: {advice.headline(report, _quoted)}"
     lines = _wrapped(finding, width, color, report.verdict)
     lines += _wrapped(f"next: {advice.next_step(report, _quoted)}", width)
+    for note in (confidence.suite_note(report), confidence.unfit_note(report, _quoted)):
+        lines += _wrapped(f"note: {note}", width) if note else []
     if report.gates:
         lines.append("")
         columns = _name_columns(report, width) if width >= _TABLE_FROM else None
         lines += _table(report, columns, width, color) if columns else _list(report, width, color)
+        lines += [line for gate in confidence.needed_lines(report, _quoted) for line in _wrapped(gate, width)]
     for test in report.unmeasured:
         lines += _wrapped(f"not measured: {label(test.node, 200)}: {label(test.reason, 300)}", width)
     if report_path is not None:
@@ -70,7 +74,7 @@ def _wrapped(text: str, width: int, color: bool = False, verdict: Verdict | None
 
 def _name_columns(report: Report, width: int) -> tuple[int, int] | None:
     """Widths for a dimension's and a variant's name beside the figures; None where cut names would look alike."""
-    spare = width - len(_columns("", "", "", "", "", _flips_width(report))) - len(Verdict.INCONCLUSIVE.value) - 2
+    spare = _spare(report, width)
     titles = {_quoted(gate.title) for gate in report.gates}
     variants = {_quoted(gate.variant_name) for gate in report.gates}
     longest = max(map(display_width, variants))
@@ -82,10 +86,51 @@ def _name_columns(report: Report, width: int) -> tuple[int, int] | None:
     return (first, second) if distinct else None
 
 
+def _spare(report: Report, width: int) -> int:
+    """Columns that the figures leave for both names."""
+    fixed = len(_columns("", "", "", "", "", _flips_width(report)))
+    return width - fixed - len(Verdict.INCONCLUSIVE.value) - 2
+
+
+class _Form(NamedTuple):
+    """How a table shows intervals: the head, the column's width with its space, and a key to it."""
+
+    head: str
+    width: int
+    key: str
+
+
+_WHOLE = _Form("interval", 15, "")
+_HALF = _Form("+-", 5, "; +-: half the delta's interval")
+
+
+def _interval_form(report: Report, spare: int) -> _Form | None:
+    """The fullest form of the intervals that leaves so many columns free; None where there is none to show."""
+    if all(gate.evidence.interval is None for gate in report.gates):
+        return None
+    return next((form for form in (_WHOLE, _HALF) if form.width <= spare), None)
+
+
+def _interval(gate: Gate, form: _Form | None) -> str:
+    """A gate's interval in a column of the table; empty without a form."""
+    if form is None:
+        return ""
+    found = gate.evidence.interval
+    if found is None:
+        shown = figures.MISSING
+    elif form is _WHOLE:
+        shown = f"[{figures.signed(found.low)}, {figures.signed(found.high)}]"
+    else:
+        shown = f"{found.half_width:.1f}"
+    return f" {shown:>{form.width - 1}}"
+
+
 def _table(report: Report, columns: tuple[int, int], width: int, color: bool) -> Iterator[str]:
     first, second = columns
     flips = _flips_width(report)
-    heads = _columns("dense", "score", "delta", "flips", "refusals", flips)
+    form = _interval_form(report, _spare(report, width) - first - second)
+    interval = f" {form.head:>{form.width - 1}}" if form else ""
+    heads = _columns("dense", "score", f"{'delta':>6}{interval}", "flips", "refusals", flips)
     yield f"{fitted('dimension', first)} {fitted('variant', second)} {heads}verdict"
     dimension = None
     for gate in report.gates:
@@ -94,14 +139,15 @@ def _table(report: Report, columns: tuple[int, int], width: int, color: bool) ->
         numbers = _columns(
             figures.points(gate.dense_score),
             figures.points(gate.score),
-            figures.signed(gate.delta, gate.tolerance),
+            f"{figures.signed(gate.delta, gate.tolerance):>6}{_interval(gate, form)}",
             _flips(gate),
             _refusals(gate),
             flips,
         )
         row = f"{fitted(title, first)} {fitted(_quoted(gate.variant_name), second)} {numbers}"
         yield defused(_ascii_signs(row)) + _painted(gate.verdict.value, gate.verdict, color)
-    yield from _wrapped("flips: -worse +better; refusals: dense>variant, * moved by more than 10 points", width)
+    key = "flips: -worse +better; refusals: dense>variant, * moved by more than 10 points"
+    yield from _wrapped(key + (form.key if form else ""), width)
 
 
 def _columns(dense: str, score: str, delta: str, flips: str, refusals: str, flips_width: int) -> str:
