@@ -135,7 +135,9 @@ def _seed_table(report: Report) -> Iterator[str]:
         deltas = ", ".join(f"{figures.signed(delta)} (seed {seed})" for seed, delta in family.deltas)
         mark = " (more than sampling)" if family.restless else ""
         between = f"{figures.points(family.between)}{mark}"
-        yield _line([code(family.recipe), code(family.title, 60), deltas, between, figures.points(family.sampling)])
+        yield _line(
+            [code(family.recipe, 200), code(family.title, 60), deltas, between, figures.points(family.sampling)]
+        )
 
 
 def _control_table(report: Report) -> Iterator[str]:
