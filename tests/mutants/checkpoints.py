@@ -132,8 +132,10 @@ def shard_missing(shop: Workshop, case: str) -> Path:
     return folder
 
 
-def _case(id: str, what: str, make: Callable[[Workshop, str], Path], sensible: tuple[str, ...]) -> Case:
-    return Case(id, what, lambda shop: Plan(str(make(shop, id))), sensible)
+def _case(
+    id: str, what: str, make: Callable[[Workshop, str], Path], sensible: tuple[str, ...], remark: str = ""
+) -> Case:
+    return Case(id, what, lambda shop: Plan(str(make(shop, id))), sensible, remark)
 
 
 CASES: tuple[Case, ...] = (
@@ -218,7 +220,13 @@ CASES: tuple[Case, ...] = (
     ),
     _case("merges-lost", "The tokenizer kept the first 2,000 of its merges.", tokenizer(merges_lost), LOST),
     _case("lower-case", "The tokenizer reads everything in lower case.", tokenizer(lower_case), LOST),
-    _case("end-token-wrong", "The end token is one that the model never writes.", wrong_end, LOST),
+    _case(
+        "end-token-wrong",
+        "The end token is one that the model never writes.",
+        wrong_end,
+        LOST,
+        "Answers run on, but this tier asks for few tokens and reads the label at their beginning: no score moves much.",
+    ),
     _case("tokenizer-lost", "The tokenizer was not saved.", no_tokenizer, (ENGINE, MODEL)),
     _case("file-cut", "The weights' file ends at nine tenths.", cut_file, (AUDIT, MODEL)),
     _case("shard-missing", "One of two shards is absent.", shard_missing, (AUDIT, MODEL)),

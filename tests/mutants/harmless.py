@@ -66,11 +66,12 @@ class TwoThreads(HfEngine):
 
 def saved_again(shop: Workshop, case: str, **how: Any) -> Path:
     """Loaded and saved by transformers, in safetensors of its own making."""
-    from compressors.checkpoint import load_model
+    from compressors.checkpoint import load_model, quiet
 
     folder = shop.copy(case)
     (folder / "model.safetensors").unlink()
-    load_model(shop.dense.path).save_pretrained(folder, **how)
+    with quiet():
+        load_model(shop.dense.path).save_pretrained(folder, **how)
     return folder
 
 
