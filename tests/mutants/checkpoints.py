@@ -225,7 +225,7 @@ CASES: tuple[Case, ...] = (
         "The end token is one that the model never writes.",
         wrong_end,
         LOST,
-        "Answers run on, but this tier asks for few tokens and reads the label at their beginning: no score moves much.",
+        "Answers run on, but this tier asks for few tokens and reads the label at their beginning.",
     ),
     _case("tokenizer-lost", "The tokenizer was not saved.", no_tokenizer, (ENGINE, MODEL)),
     _case("file-cut", "The weights' file ends at nine tenths.", cut_file, (AUDIT, MODEL)),
