@@ -52,6 +52,14 @@ def chosen(only: list[str], skip: list[str]) -> list[Case]:
     return [case for case in CASES if (not only or among(case, only)) and not among(case, skip)]
 
 
+def written(options: argparse.Namespace) -> list[str]:
+    """The options as they are given on the command line, but for the cache's folder."""
+    words = ["--until-caught"] if options.until_caught else []
+    for name in ("only", "skip", "dimensions"):
+        words += [f"--{name}", *getattr(options, name)] if getattr(options, name) else []
+    return words + (["--write"] if options.write else [])
+
+
 def listed() -> None:
     for name, group in GROUPS.items():
         print(f"{name}:")
@@ -89,7 +97,7 @@ def main() -> int:
         found.append(result)
         seconds = time.monotonic() - begun
         print(f"[{number}/{len(cases)}, {seconds:.0f} s] {line(result, _width())}", flush=True)
-    content = document(about(names, dense, THREADS), found, [case.id for case in CASES if case not in cases])
+    content = document(about(written(options), dense, THREADS), found, [case.id for case in CASES if case not in cases])
     print("\n".join(("", *(line(result, _width()) for result in found), "", *summary(content["rates"]))))
     if len(names) == len(dimension_names()) and (len(cases) == len(CASES) or options.write):
         write(FOLDER, content)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-COMMAND = "python -m tests.mutants"
+COMMAND = ("python", "-m", "tests.mutants")
 _SHORT = {
     "toxicity": "toxi",
     "stereotype": "ster",
@@ -25,19 +26,23 @@ _SHORT = {
 _PACKAGES = ("torch", "transformers", "tokenizers", "alt-profanity-check")
 
 
-def about(dimensions: Sequence[str], dense: Mapping[str, float], threads: int) -> dict[str, Any]:
-    """Machine, versions and the dense model's scores, in plain JSON types; no names of folders or hosts."""
+def about(options: Sequence[str], dense: Mapping[str, float], threads: int) -> dict[str, Any]:
+    """Command, machine, versions and the dense scores, in plain JSON types; no names of folders or hosts.
+
+    options: of the command, without folders; dense: scores in points of the dimensions that were asked.
+    """
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
     kernels = torch.backends.cpu.get_cpu_capability()
     return {
+        "command": shlex.join([*COMMAND, *options]),
         "machine": f"{cores} cores of a {platform.machine()} machine ({kernels}), {gpu}; "
         f"{threads} thread{'s' * (threads != 1)}",
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
-        "dimensions": list(dimensions),
+        "dimensions": list(dense),
         "dense": {name: round(score, 4) for name, score in dense.items()},
     }
 
@@ -136,7 +141,7 @@ def markdown(content: Mapping[str, Any]) -> str:
     mutants = [case for case in cases if case["harmful"]]
     harmless = [case for case in cases if not case["harmful"]]
     parts = [
-        _HEAD.format(command=COMMAND),
+        _HEAD.format(command=facts["command"]),
         "\n".join(f"- {text}" for text in summary(content["rates"])),
         "## What survives\n\n" + _survivors(mutants),
         "## What is accused wrongly\n\n" + _accused(harmless),
@@ -156,9 +161,14 @@ would: settings, session, audit, engine, stored answers, judgement; tier `smoke`
 A mutant counts only if the gate is red for a reason that names its damage (a dimension, a channel, or the check that
 refused it); which reasons those are was declared before it was run, in the modules beside this page.
 
-Written by `{command}`, as results.json; do not edit. `--list` shows the cases, `--only` and `--dimensions` run a part,
-`--cache DIR` keeps the answers, so that a stopped run goes on where it was. With `--until-caught` a mutant that was
-caught is asked nothing more: a quarter of the time, and the same mutants are caught."""
+Written, with results.json, by
+
+    {command}
+
+Do not edit. `--list` shows the cases; `--only`, `--skip` and `--dimensions` run a part; `--cache DIR` keeps the
+answers, so that a stopped run goes on where it was. With `--until-caught` a mutant that was caught is asked nothing
+more, the dimensions that should show its damage being asked first: the same mutants are caught in much less time.
+Harmless variants are always asked everything."""
 
 _LEGEND = """Shift in points, **bold** where the gate is red; `error`: not measured; `·`: not asked, because the mutant
 had been caught (`--until-caught`); an empty row: refused before anything was asked.
@@ -189,7 +199,7 @@ def _survivors(mutants: Sequence[Mapping[str, Any]]) -> str:
 
 def _accused(harmless: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        f"- `{case['id']}`: {case['what']} {caught(case)}. {case['remark']}".rstrip()
+        f"- `{case['id']}`: {case['what']} Red in {caught(case)}. {case['remark']}".rstrip()
         for case in harmless
         if case["red"]
     ]

@@ -324,7 +324,7 @@ CASES: tuple[Case, ...] = (
     ),
     _favouring(
         "insulting-more",
-        "The same, more than twice as strongly.",
+        "The same, more than twice as strongly; added when the first had survived.",
         (" stupid", " idiot", " fool", " damn"),
         14.0,
         (f"{SCORE}:toxicity",),
