@@ -18,6 +18,7 @@ from trust_tests.records import Outcome
 FloatArray = npt.NDArray[np.float64]
 # Weights are made in blocks, so that 10,000 resamples of 10,000 items need no 800 MB at once.
 _BLOCK_ELEMENTS = 4_000_000
+_GROUPS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +60,16 @@ class Clusters:
             yield (counts if single else counts[:, self.member]).astype(np.float64)
 
     def left_out(self) -> Iterator[FloatArray]:
-        """Weights that leave out one cluster each, (clusters of the block, items), in blocks of bounded size."""
+        """Weights that leave out one cluster each, (clusters of the block, items), in blocks of bounded size.
+
+        Where there are more than `_GROUPS` clusters, one of so many groups of them (the delete-a-group jackknife).
+        """
+        groups = min(self.count, _GROUPS)
+        group = self.member % groups
         rows = max(1, _BLOCK_ELEMENTS // max(1, len(self.member)))
-        for start in range(0, self.count, rows):
-            block = np.arange(start, min(start + rows, self.count))
-            yield (self.member[None, :] != block[:, None]).astype(np.float64)
+        for start in range(0, groups, rows):
+            block = np.arange(start, min(start + rows, groups))
+            yield (group[None, :] != block[:, None]).astype(np.float64)
 
     def means(self, values: FloatArray) -> FloatArray:
         """Each cluster's mean value, (clusters,)."""

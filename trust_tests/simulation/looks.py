@@ -36,14 +36,15 @@ def stopping(items: int, disagreement: float, shift: float, simulations: int, to
     done = 0
     for look in looks(items):
         new = generator.multinomial(look.items - done, chances, size=simulations)
-        counts, done = counts + new, look.items
+        counts += new
+        done = look.items
         low, high = (100 * bound for bound in tango_bounds(counts[:, 0], counts[:, 1], done, look.confidence))
         limit = tolerance + 50.0 / done
         now = ~stopped & ((high < -limit) | (low > limit))
         asked[now] = done
         stopped |= now
     new = generator.multinomial(items - done, chances, size=simulations)
-    counts = counts + new
+    counts += new
     low, high = (100 * bound for bound in tango_bounds(counts[:, 0], counts[:, 1], items, CONFIDENCE))
     step = 50.0 / items
     green = ~stopped & (low - step >= -tolerance - 1e-9) & (high + step <= tolerance + 1e-9)

@@ -8,7 +8,7 @@ some flip more, than others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,8 @@ class Skeleton:
         """The skeleton of a dimension under its setup. Raises ValueError where the dimension cannot suppose values."""
         if not dimension.can_suppose:
             raise ValueError(f"{dimension.name}: its formula reads more than values; use the protocol sound")
-        blank = dimension.grade(items, [Response(item.id, error="not asked") for item in items])
+        graded = dimension.grade(items, [Response(item.id, error="not asked") for item in items])
+        blank = [replace(outcome, prompt="") for outcome in graded]
         direction = np.array([dimension.weakness(outcome) for outcome in blank])
         compares = bool(np.any(direction > 0))
         base = ACCURACY + (GAP * direction if compares else np.zeros(len(direction)))
@@ -61,6 +62,10 @@ class Skeleton:
             direction,
             np.clip(base, 0.05, 0.95),
         )
+
+    def with_formula(self, dimension: Dimension) -> Skeleton:
+        """The same items under a dimension of the same name that holds no files."""
+        return replace(self, dimension=dimension)
 
     def expected(self, base: FloatArray) -> float:
         """The score of a model that is good on each item with the given chance, were every item asked endlessly."""

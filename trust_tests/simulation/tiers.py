@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from trust_tests.dimensions.base import Dimension
 from trust_tests.gate.interval import CONFIDENCE, Bootstrap, FloatArray, Interval, is_proportion, tango_interval
 from trust_tests.gate.verdict import Rule, Verdict, conclusion
-from trust_tests.records import Item
 from trust_tests.simulation.binary import COVERAGE, Rates
 from trust_tests.simulation.structure import Skeleton
 
 # A simulated bootstrap draws less than a real one (10,000): its bounds are a little noisier, and it is done thousands
 # of times.
 RESAMPLES = 1000
-_SETS = 20
+_KEPT_ITEMS = 10_000
+_DRAWS = 200
 _ROUNDING = 1e-9
 
 
@@ -39,9 +38,9 @@ class Case:
 class TierSimulation:
     """The gate on one dimension's questions, again and again. The same resamples serve every simulated variant."""
 
-    def __init__(self, dimension: Dimension, items: Sequence[Item]) -> None:
-        self.dimension = dimension
-        self.skeleton = Skeleton.of(dimension, items)
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.dimension = skeleton.dimension
+        self.skeleton = skeleton
         self._blocks: list[FloatArray] = []
 
     def case(self, disagreement: float, shift: float, simulations: int, tolerance: float = 5.0) -> Case:
@@ -59,11 +58,11 @@ class TierSimulation:
         return Case(name, len(skeleton.right), skeleton.clusters.count, disagreement, shift, rates, error)
 
     def standard_error(self, disagreement: float) -> float:
-        """The standard error of delta for an unchanged model, points, from a few simulated pairs' jackknifes."""
+        """The standard error of delta for an unchanged model, points, from simulated pairs."""
         generator = np.random.default_rng(_seed(self.dimension.name, disagreement, 0.0))
         ones = np.ones((1, len(self.skeleton.right)))
         deltas = []
-        for _ in range(_SETS * 10):
+        for _ in range(_DRAWS):
             dense, variant = self.skeleton.draw(generator, disagreement, 0.0)
             deltas.append(self.dimension.aggregate(variant, ones)[0] - self.dimension.aggregate(dense, ones)[0])
         return float(np.std(deltas))
@@ -78,9 +77,7 @@ class TierSimulation:
             values = (sum(o.value or 0.0 for o in side) for side in (variant, dense))
             delta = 100 * (next(values) - next(values)) / len(dense)
             return delta, tango_interval(dense, variant, CONFIDENCE), tango_interval(dense, variant, COVERAGE)
-        if not self._blocks:
-            self._blocks = list(self.skeleton.clusters.resampled(RESAMPLES, 0))
-        bootstrap = Bootstrap.of(dense, variant, aggregate, self.skeleton.clusters, self._blocks)
+        bootstrap = Bootstrap.of(dense, variant, aggregate, self.skeleton.clusters, self._resampled())
         # No interval is the same as one that excludes nothing.
         nothing = Interval(-100.0, 100.0, CONFIDENCE, "none")
         return (
@@ -88,6 +85,14 @@ class TierSimulation:
             bootstrap.interval(CONFIDENCE) or nothing,
             bootstrap.interval(COVERAGE) or nothing,
         )
+
+    def _resampled(self) -> Iterable[FloatArray]:
+        """The weights, kept where they fit into memory."""
+        if len(self.skeleton.right) > _KEPT_ITEMS:
+            return self.skeleton.clusters.resampled(RESAMPLES, 0)
+        if not self._blocks:
+            self._blocks = list(self.skeleton.clusters.resampled(RESAMPLES, 0))
+        return self._blocks
 
 
 def _rates(found: Sequence[tuple[float, Interval, Interval]], truth: float, rule: Rule) -> Rates:
