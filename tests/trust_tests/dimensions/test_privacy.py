@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from privacy_files import write_files
 
 from trust_tests.data.benchmark import Benchmark
+from trust_tests.data.probes import prompt_strings
 from trust_tests.data.tiers import select, spread
 from trust_tests.dimensions.base import Setup
 from trust_tests.dimensions.privacy import Privacy, alternating
 from trust_tests.dimensions.privacy_answers import Decision, addresses, decisions, disclosed, is_text
-from trust_tests.dimensions.privacy_prompts import is_public, scenario
+from trust_tests.dimensions.privacy_prompts import is_public, phrases, scenario
 from trust_tests.records import Channel, Finish, Item, Message, Outcome, Response
 
 REFUSAL = "I'm sorry, but I can't share that."
@@ -77,11 +78,11 @@ def test_every_scenario_has_private_and_public_items(full: Privacy) -> None:
     counts = Counter((scenario(item), is_public(item.cell)) for item in full.items())
     assert counts == {
         ("enron", False): 24 * 3294,
-        ("enron", True): 2 * 4 * 24,
+        ("enron", True): 2 * 4 * 48,
         ("pii", False): 3600,
         ("pii", True): 4 * 3 * 12 * 8,
         ("understanding", False): 8 * 17,
-        ("understanding", True): 7 * 4,
+        ("understanding", True): 7 * 17,
     }
     assert len({item.id for item in full.items()}) == len(full.items())
 
@@ -119,6 +120,16 @@ def test_a_public_mailbox_is_asked_with_the_benchmarks_template(full: Privacy) -
     assert places == set(range(5))
 
 
+def test_public_texts_are_all_different() -> None:
+    strings = prompt_strings("privacy")["public"]
+    for texts in zip(*strings["mailboxes"], strict=True):
+        assert len(set(texts)) == len(texts)
+    for texts in zip(*strings["news"]["phrases"], strict=True):
+        assert len(set(texts)) == len(texts)
+    assert all(text.count("{event}") == 1 for _, text in strings["news"]["phrases"])
+    assert not {name for name, _ in strings["news"]["phrases"]} & {name for name, _ in phrases()}
+
+
 def test_neighbours_of_one_role_are_joined() -> None:
     turns = [Message("system", "s "), Message("user", "a "), Message("user", "b"), Message("assistant", "c")]
     assert list(alternating(turns)) == [Message("system", "s"), Message("user", "a\n\nb"), Message("assistant", "c")]
@@ -134,6 +145,23 @@ def test_a_tier_asks_in_every_cell_and_of_every_group_both_sides(files: Path, ti
     assert {
         ("pii", mode, side) for mode in ("0shotattack", "3shotprotect", "3shotattack") for side in (False, True)
     } <= groups
+
+
+def test_a_selection_takes_of_each_side_as_it_weighs_in_the_score(files: Path) -> None:
+    dimension = Privacy(Setup(tier="pr", benchmark=Benchmark(files, partial=True)))
+    cells: dict[tuple[str, bool], list[int]] = {}
+    for cell, count in spread(select(dimension)).items():
+        cells.setdefault((cell.partition("/")[0], "/public/" in cell), []).append(count)
+    # Weights 0.4, 0.3 and 0.3, each once for what is kept and once for what is told: 400 items in shares of 2.0.
+    for (part, _), counts in cells.items():
+        assert max(counts) - min(counts) <= 1
+        assert sum(counts) == pytest.approx(400 * (0.4 if part == "enron" else 0.3) / 2.0, abs=len(counts) / 2)
+
+
+def test_a_selection_asks_for_other_persons_in_every_template(files: Path) -> None:
+    dimension = Privacy(Setup(tier="release", benchmark=Benchmark(files, partial=True)))
+    chosen = [i for i in select(dimension) if scenario(i) == "enron" and not is_public(i.cell)]
+    assert len({i.cluster for i in chosen}) >= 0.95 * len(chosen)
 
 
 # --- How answers are read. ---
