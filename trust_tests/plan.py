@@ -1,15 +1,22 @@
-"""What a run would ask: prompts and tokens per dimension, before anything is spent. Pure: no model, no tokenizer."""
+"""What a run would ask, in prompts and tokens, and what it could decide. Pure: no model, no tokenizer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from statistics import NormalDist
 
+from trust_tests.dimensions.base import Dimension
 from trust_tests.evaluation import Questions
-from trust_tests.records import Request
+from trust_tests.gate.interval import CONFIDENCE
+from trust_tests.records import EQUIVALENCE, Item, Request
+from trust_tests.simulation.structure import Skeleton
+from trust_tests.simulation.tiers import TierSimulation
 
 # The specs' rule of thumb for English; a tokenizer's own count differs by some tens of percent.
 TOKENS_PER_WORD = 1.3
+QUANTILE = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,72 @@ def plan_lines(asked: Mapping[str, Questions]) -> list[str]:
     ]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     return ["  ".join(_aligned(row, widths)) for row in table]
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What one dimension's items can decide. standard_error: of delta for an unchanged model, points.
+
+    half_width: of the 90 % interval. needed: items with which an unchanged model passes the equivalence rule nine
+    times in ten; available: items there are in all.
+    """
+
+    items: int
+    available: int
+    standard_error: float
+    half_width: float
+    needed: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether this run's items suffice."""
+        return self.needed <= self.items
+
+
+def power(dimension: Dimension, items: Sequence[Item], disagreement: float, tolerance: float) -> Power | None:
+    """The power of the items a run asks, at an expected disagreement; None where the dimension's formula forbids it.
+
+    Simulated on the dimension's own cells, clusters and formula (see `trust_tests.simulation`). The error falls with
+    the square root of the number of items; the interval of an unchanged model lies within the tolerance nine times in
+    ten once its half width and the spread of its middle, each 1.645 standard errors, fit in.
+    """
+    if not dimension.can_suppose or not items:
+        return None
+    error = TierSimulation(Skeleton.of(dimension, items)).standard_error(disagreement)
+    half_width = QUANTILE * error
+    needed = math.ceil(len(items) * (2 * half_width / tolerance) ** 2)
+    return Power(len(items), len(dimension.items()), error, half_width, needed)
+
+
+def power_lines(powers: Mapping[str, Power | None], disagreement: float, tolerance: float, rule: str) -> list[str]:
+    """A table of what each dimension needs, and what follows from it."""
+    rows = [("for a verdict", "items", "+- points", "needed", "there are", "")]
+    for name, found in powers.items():
+        if found is None:
+            rows.append((name, "?", "?", "?", "?", "nothing asked, or protocol paper"))
+        else:
+            numbers = (
+                _grouped(found.items),
+                f"{found.half_width:.1f}",
+                _grouped(found.needed),
+                _grouped(found.available),
+            )
+            short = "" if found.enough else "too few" if found.needed <= found.available else "more than there are"
+            rows.append((name, *numbers, short))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
+    few = [name for name, found in powers.items() if found is not None and not found.enough]
+    lines.append(
+        f"+- points: half of the 90 % interval where dense model and variant disagree on {disagreement:.0%} of items"
+    )
+    lines.append(
+        f"needed: items with which an unchanged model is shown to stay within {tolerance:g} points nine times in ten"
+    )
+    if few and rule == EQUIVALENCE:
+        lines.append(f"expect INCONCLUSIVE in {', '.join(few)}: ask more items (--trust-tier, --trust-items)")
+    elif few:
+        lines.append(f"the point rule decides in {', '.join(few)} without an interval that could: a PASS shows little")
+    return lines
 
 
 def _draws(request: Request) -> int | None:

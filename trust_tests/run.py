@@ -26,7 +26,7 @@ from trust_tests.dimensions import DimensionError, dimension_names
 from trust_tests.engines.base import EngineError
 from trust_tests.gate.baseline import BaselineError
 from trust_tests.gate.verdict import Verdict
-from trust_tests.plan import plan_lines
+from trust_tests.plan import plan_lines, power, power_lines
 from trust_tests.progress import Progress
 from trust_tests.records import SMOKE
 from trust_tests.report import results as results_file
@@ -85,11 +85,22 @@ class TrustRun:
             if self.settings.plan or self.settings.tier != SMOKE:
                 # Before anything expensive: an absent data file shows here.
                 self._plan = plan_lines({name: self.session.questions(name) for name in self._names()})
+            if self.settings.plan:
+                self._plan += ["", *self._power_lines()]
             if not self.settings.plan:
                 self.session.check_inputs(self._names())
         except USER_ERRORS as error:
             return str(error)
         return None
+
+    def _power_lines(self) -> list[str]:
+        """What the questions can decide."""
+        s, session = self.settings, self.session
+        powers = {
+            name: power(session.dimension(name), session.questions(name).items, s.disagreement, s.tolerance)
+            for name in self._names()
+        }
+        return power_lines(powers, s.disagreement, s.tolerance, s.rule)
 
     def _names(self) -> list[str]:
         """The dimensions asked for, in the order of the report."""

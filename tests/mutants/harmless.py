@@ -147,6 +147,15 @@ CASES: tuple[Case, ...] = (
         "This model agrees more readily with stereotypes and controls alike; the statements were chosen by what the "
         "dense model and another seed of this recipe answer.",
     ),
+    _recipe("gptq-8bit-third-seed", "GPTQ with eight bits and a third draw of texts.", "gptq:bits=8,group=64,seed=2"),
+    _recipe("gptq-8bit-fourth-seed", "GPTQ with eight bits and a fourth draw.", "gptq:bits=8,group=64,seed=3"),
+    _recipe("gptq-8bit-groups-of-32", "GPTQ with eight bits and smaller groups.", "gptq:bits=8,group=32"),
+    _recipe("gptq-8bit-symmetric", "GPTQ with eight bits around zero.", "gptq:bits=8,group=64,sym=true"),
+    _engine(
+        "batch-8",
+        "8 prompts are answered together instead of 128.",
+        lambda c, o: HfEngine(c, replace(o, batch_size=8)),
+    ),
     _engine(
         "batch-32",
         "32 prompts are answered together instead of 128.",

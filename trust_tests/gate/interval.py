@@ -191,13 +191,11 @@ class Bootstrap:
         return cls(estimate, draws, jackknife, moves, stretch)
 
     def interval(self, confidence: float) -> Interval | None:
-        """The interval; None where more than a twentieth of the resampled sets have no score."""
+        """The interval; None for a single cluster, and where a twentieth of the resampled sets have no score."""
         present = self.draws[np.isfinite(self.draws)]
-        if not np.isfinite(self.estimate) or len(present) < (1 - _MAX_EMPTY) * len(self.draws):
+        if not np.isfinite(self.estimate) or len(present) < (1 - _MAX_EMPTY) * len(self.draws) or len(self.moves) < 2:
             return None
-        # Without its only cluster the score is nothing.
-        jackknife = self.jackknife if len(self.jackknife) > 1 else np.full(1, self.estimate)
-        low, high = _bca(self.estimate, present, jackknife, confidence)
+        low, high = _bca(self.estimate, present, self.jackknife, confidence)
         moves = self.moves
         size = float(np.sum(moves**2) / np.sum(np.abs(moves))) if np.any(moves) else 1.0
         below, above = _from_counts(moves / size, confidence)
@@ -227,8 +225,8 @@ def _stretch_of_score(clusters: Clusters, dense: Sequence[Outcome], aggregate: A
 
 
 def _mean_error(values: FloatArray) -> float:
-    """The standard error of a plain mean."""
-    return float(np.std(values) / np.sqrt(len(values)))
+    """The standard error of a plain mean, 0 of a single value."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _error(jackknife: FloatArray) -> float:

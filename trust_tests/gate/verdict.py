@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from trust_tests.gate.accounting import Accounting, account, fault
 from trust_tests.gate.change import GOOD, flip_p
@@ -58,8 +58,13 @@ class Rule:
 class Measure(Protocol):
     """What a judgement needs to know of a dimension; see `trust_tests.dimensions.base.Dimension`."""
 
+    can_suppose: ClassVar[bool]
+
     def aggregate(self, outcomes: Sequence[Outcome], weights: FloatArray) -> FloatArray:
         """The score for each row of item weights, points."""
+
+    def supposed(self, outcome: Outcome, value: float) -> Outcome:
+        """The outcome as if its answer had been worth a value."""
 
     def bounds(self, outcomes: Sequence[Outcome]) -> tuple[float, float]:
         """The lowest and the highest score that unmeasured items leave possible, points."""
@@ -178,10 +183,10 @@ def _decided(judgement: Judgement, pairs: Pairs, measure: Measure) -> Judgement:
     rule, delta = judgement.rule, judgement.delta
     both = [place for place, sides in enumerate(zip(*pairs, strict=True)) if all(o.value is not None for o in sides)]
     before, after = ([side[place] for place in both] for side in pairs)
-    interval = paired_interval(before, after, measure.aggregate) if both else None
     least, most = _possible(delta, pairs, measure)
-    if interval is not None:
-        interval = widened(interval, delta - least, most - delta)
+    interval = paired_interval(before, after, measure.aggregate) if both else None
+    if interval is not None and len(both) < len(pairs[0]):
+        interval = _with_unmeasured(widened(interval, delta - least, most - delta), pairs, measure)
     shown = Verdict.INCONCLUSIVE if interval is None else conclusion(interval, rule)
     needed = None
     if shown is Verdict.INCONCLUSIVE and interval is not None:
@@ -213,6 +218,24 @@ def _possible(delta: float, pairs: Pairs, measure: Measure) -> tuple[float, floa
     (dense_low, dense_high), (low, high) = measure.bounds(pairs[0]), measure.bounds(pairs[1])
     # What was measured is possible, whatever a dimension's bounds say.
     return min(delta, low - dense_high), max(delta, high - dense_low)
+
+
+def _with_unmeasured(interval: Interval, pairs: Pairs, measure: Measure) -> Interval:
+    """The interval with those that hold if every unmeasured item had gone one way, and the other.
+
+    An item that is lost takes its share of the interval's width with it: losing flips must not make a gate surer.
+    """
+    if not measure.can_suppose:
+        return interval
+    for values in ((1.0, 0.0), (0.0, 1.0)):
+        sides = [
+            [o if o.value is not None else measure.supposed(o, value) for o in side]
+            for side, value in zip(pairs, values, strict=True)
+        ]
+        other = paired_interval(sides[0], sides[1], measure.aggregate)
+        if other is not None:
+            interval = replace(interval, low=min(interval.low, other.low), high=max(interval.high, other.high))
+    return interval
 
 
 def _point(delta: float, rule: Rule) -> Verdict:

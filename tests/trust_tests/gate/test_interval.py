@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trust_tests.gate.interval import bootstrap_interval, tango_bounds, tango_interval
+from trust_tests.gate.interval import (
+    FloatArray,
+    Interval,
+    bootstrap_interval,
+    is_proportion,
+    paired_interval,
+    tango_bounds,
+    tango_interval,
+)
+from trust_tests.records import Outcome
 
 from ..toy import Mean
 from ..toy import outcomes as side
@@ -102,3 +114,83 @@ def _true_shift() -> float:
 
 
 TRUE_SHIFT = _true_shift()
+
+
+def test_a_proportion_is_recognised_by_what_the_aggregate_does() -> None:
+    dense, variant = side([1.0, 0.0] * 10), side([1.0, 1.0] * 10)
+    assert is_proportion(dense, variant, Mean().aggregate)
+    # Cells of unequal size weigh items unequally; clusters and graded values are no independent proportion.
+    uneven = [replace(o, cell="rare" if n < 3 else "often") for n, o in enumerate(dense)]
+    assert not is_proportion(uneven, uneven, Mean().aggregate)
+    assert not is_proportion(side([1.0, 0.0] * 10, cluster=2), side([1.0] * 20, cluster=2), Mean().aggregate)
+    assert not is_proportion(side([1.0, 0.5] * 10), variant, Mean().aggregate)
+    assert not is_proportion(dense, variant, lambda outcomes, weights: 2 * Mean().aggregate(outcomes, weights))
+
+
+def test_the_method_fits_the_score() -> None:
+    binary, graded = side([1.0, 0.0] * 30), side([0.9, 0.4] * 30)
+    tango = paired_interval(binary, binary, Mean().aggregate)
+    bootstrap = paired_interval(graded, graded, Mean().aggregate)
+    assert tango is not None
+    assert bootstrap is not None
+    assert (tango.method, bootstrap.method) == ("Tango score interval", "BCa bootstrap")
+
+
+def test_where_a_resampled_set_mostly_has_no_score_there_is_no_interval() -> None:
+    def needs_every_item(outcomes: Sequence[Outcome], weights: FloatArray) -> FloatArray:
+        return np.where((weights > 0).all(axis=1), 50.0, np.nan)
+
+    few = side([1.0, 0.5, 0.0, 1.0])
+    assert bootstrap_interval(few, few, needs_every_item) is None
+    assert bootstrap_interval(few, few, lambda outcomes, weights: np.full(len(weights), np.nan)) is None
+
+
+def test_one_cluster_has_no_interval() -> None:
+    assert bootstrap_interval(side([1.0] * 8, cluster=8), side([0.5] * 8, cluster=8), Mean().aggregate) is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0])), min_size=2, max_size=40))
+def test_swapping_dense_and_variant_mirrors_the_bootstrap(pairs: list[tuple[float, float]]) -> None:
+    dense, variant = side([a for a, _ in pairs], 2, 2), side([b for _, b in pairs], 2, 2)
+    there = bootstrap_interval(dense, variant, Mean().aggregate, resamples=500)
+    back = bootstrap_interval(variant, dense, Mean().aggregate, resamples=500)
+    assert (there is None) == (back is None)
+    assert (there is None) == (len(pairs) <= 2)
+    if there is not None and back is not None:
+        assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-6)
+        estimate = Mean().score(variant).value - Mean().score(dense).value
+        assert there.low - 1e-9 <= estimate <= there.high + 1e-9
+
+
+def test_few_flips_leave_the_bootstrap_no_narrower_than_the_counts() -> None:
+    """Three flips in 200: the bootstrap alone would be far too sure."""
+    dense, variant = side([1.0] * 200), side([0.0] * 3 + [1.0] * 197)
+    resampled = bootstrap_interval(dense, variant, Mean().aggregate)
+    counted = tango_interval(dense, variant)
+    assert resampled is not None
+    assert resampled.low <= counted.low + 1e-6
+    assert resampled.high >= counted.high - 1e-6
+
+
+def test_a_score_that_moves_twice_as_far_has_an_interval_twice_as_wide() -> None:
+    same = side([1.0, 0.0] * 50)
+
+    def doubled(outcomes: Sequence[Outcome], weights: FloatArray) -> FloatArray:
+        return 2 * Mean().aggregate(outcomes, weights) - 50
+
+    plain, stretched = (bootstrap_interval(same, same, aggregate) for aggregate in (Mean().aggregate, doubled))
+    assert plain is not None
+    assert stretched is not None
+    assert stretched.high == pytest.approx(2 * plain.high)
+
+
+def test_the_step_is_half_a_flip() -> None:
+    binary = side([1.0, 0.0] * 50)
+    tango, bootstrap = tango_interval(binary, binary), bootstrap_interval(binary, binary, Mean().aggregate)
+    assert bootstrap is not None
+    assert (tango.step, bootstrap.step) == (0.5, pytest.approx(0.5))
+
+
+def test_the_standard_error_is_the_width_in_quantiles() -> None:
+    assert Interval(-1.6449, 1.6449, 0.9, "m").standard_error == pytest.approx(1.0, abs=1e-4)

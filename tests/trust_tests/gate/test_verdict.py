@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trust_tests.gate.verdict import Rule, Side, Verdict, judge, suite_verdict
+from trust_tests.gate.verdict import Judgement, Rule, Side, Verdict, judge, suite_verdict
 from trust_tests.records import Channel, Outcome, Score
 
 from ..toy import Mean
@@ -154,3 +155,182 @@ def test_swapping_the_sides_mirrors_the_delta(dense: int, variant: int) -> None:
 )
 def test_the_suite_passes_only_if_everything_does(verdicts: list[Verdict], unmeasured: int, expected: Verdict) -> None:
     assert suite_verdict(verdicts, unmeasured) is expected
+
+
+# What an interval adds to the verdict.
+
+
+def graded(dense: list[float | None], variant: list[float | None], rule: Rule) -> Judgement:
+    sides = [side(values) for values in (dense, variant)]
+    return judge(ids(len(dense)), sides[0], sides[1], rule, Mean())
+
+
+EQUIVALENT = Rule(equivalence=True)
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "total", "expected"),
+    [
+        (15, 15, 1500, Verdict.PASS),
+        (60, 20, 1500, Verdict.PASS),
+        (75, 0, 1500, Verdict.INCONCLUSIVE),
+        (3, 3, 100, Verdict.INCONCLUSIVE),
+        (150, 30, 1500, Verdict.FAIL),
+        (30, 150, 1500, Verdict.FAIL),
+        (12, 0, 100, Verdict.FAIL),
+        (0, 0, 10, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_equivalence_needs_an_interval_that_decides(worse: int, better: int, total: int, expected: Verdict) -> None:
+    same = total - worse - better
+    dense, variant = [1.0] * worse + [0.0] * better + [1.0] * same, [0.0] * worse + [1.0] * better + [1.0] * same
+    judgement = graded(dense, variant, EQUIVALENT)
+    assert judgement.verdict is expected
+    assert judgement.decided is (expected is not Verdict.INCONCLUSIVE)
+    point = graded(dense, variant, Rule())
+    assert point.verdict is (Verdict.PASS if abs(better - worse) / total <= 0.05 else Verdict.FAIL)
+    assert (point.interval, point.decided, point.needed) == (judgement.interval, judgement.decided, judgement.needed)
+
+
+def test_one_sided_equivalence_asks_for_one_bound() -> None:
+    rose = graded([0.0] * 300 + [1.0] * 700, [1.0] * 1000, Rule(one_sided=True, equivalence=True))
+    assert rose.verdict is Verdict.PASS
+    assert rose.marks == ("shift",)
+
+
+def test_inconclusive_says_what_would_decide() -> None:
+    judgement = graded([1.0] * 100, [0.0] * 2 + [1.0] * 98, EQUIVALENT)
+    assert judgement.interval is not None
+    assert judgement.needed is not None
+    assert judgement.needed > 100
+    assert f"about {judgement.needed:,} items would decide" in judgement.reason
+    assert f"{judgement.interval.low:+.1f}" in judgement.reason
+    # So many items with the same share of flips do decide.
+    factor = -(-judgement.needed // 100)
+    more = graded([1.0] * 100 * factor, ([0.0] * 2 + [1.0] * 98) * factor, EQUIVALENT)
+    assert more.verdict is Verdict.PASS
+
+
+def test_a_shift_of_exactly_the_tolerance_is_decided_by_no_number_of_items() -> None:
+    judgement = graded([1.0] * 100, [0.0] * 5 + [1.0] * 95, EQUIVALENT)
+    assert judgement.needed is None
+    assert "no number of items would decide" in judgement.reason
+
+
+def test_without_an_interval_nothing_is_shown() -> None:
+    dense, variant = ([replace(o, cluster="k") for o in side([1.0] * 20).outcomes] for _ in range(2))
+    sides = [Side("m", outcomes, Score(100.0, {})) for outcomes in (dense, variant)]
+    judgement = judge(ids(20), sides[0], sides[1], EQUIVALENT, Mean())
+    assert (judgement.verdict, judgement.interval) == (Verdict.INCONCLUSIVE, None)
+    assert "ask more items" in judgement.reason
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.booleans(), st.booleans())
+def test_equivalence_never_passes_what_the_point_rule_fails(
+    worse: int, better: int, one_sided: bool, many: bool
+) -> None:
+    total = 1500 if many else 150
+    dense = [1.0] * worse + [0.0] * better + [1.0] * (total - worse - better)
+    variant = [0.0] * worse + [1.0] * better + [1.0] * (total - worse - better)
+    strict = graded(dense, variant, Rule(one_sided=one_sided, equivalence=True)).verdict
+    point = graded(dense, variant, Rule(one_sided=one_sided)).verdict
+    assert strict in (point, Verdict.INCONCLUSIVE)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.floats(0.5, 30), st.floats(0.5, 30))
+def test_widening_the_tolerance_never_turns_pass_into_anything_else(
+    worse: int, better: int, a: float, b: float
+) -> None:
+    dense = [1.0] * worse + [0.0] * better + [1.0] * 90
+    variant = [0.0] * worse + [1.0] * better + [1.0] * 90
+    narrow, wide = sorted((a, b))
+    if graded(dense, variant, Rule(narrow, equivalence=True)).verdict is Verdict.PASS:
+        assert graded(dense, variant, Rule(wide, equivalence=True)).verdict is Verdict.PASS
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.booleans())
+def test_swapping_the_sides_mirrors_interval_and_verdict(worse: int, better: int, equivalence: bool) -> None:
+    dense = [1.0] * worse + [0.0] * better + [1.0] * 100
+    variant = [0.0] * worse + [1.0] * better + [1.0] * 100
+    rule = Rule(equivalence=equivalence)
+    there, back = graded(dense, variant, rule), graded(variant, dense, rule)
+    assert there.verdict is back.verdict
+    assert there.needed == back.needed
+    assert there.interval is not None
+    assert back.interval is not None
+    assert (there.interval.low, there.interval.high) == pytest.approx(
+        (-back.interval.high, -back.interval.low), abs=1e-6
+    )
+
+
+# What unmeasured items could hide.
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 40),
+    st.integers(0, 40),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 999)), max_size=7),
+    st.booleans(),
+    st.booleans(),
+)
+def test_dropping_items_never_turns_fail_into_pass(
+    worse: int, better: int, dropped: list[tuple[bool, int]], equivalence: bool, silent: bool
+) -> None:
+    """Whoever loses the right items may make a verdict undecided, never green. silent: not even an outcome is left."""
+    total = 1000
+    dense: list[float | None] = [*[1.0] * worse, *[0.0] * better, *[1.0] * (total - worse - better)]
+    variant: list[float | None] = [*[0.0] * worse, *[1.0] * better, *[1.0] * (total - worse - better)]
+    rule = Rule(3.0, equivalence=equivalence)
+    whole = graded(dense, variant, rule).verdict
+    for on_dense, place in dropped:
+        (dense if on_dense else variant)[place % max(1, worse + better)] = None
+    sides = [side(values) for values in (dense, variant)]
+    if silent:
+        sides = [replace(s, outcomes=[o for o in s.outcomes if o.value is not None]) for s in sides]
+    left = judge(ids(total), sides[0], sides[1], rule, Mean()).verdict
+    if whole is not Verdict.PASS:
+        assert left is not Verdict.PASS
+
+
+def test_one_lost_item_can_undecide_a_close_call() -> None:
+    judgement = graded([1.0] * 1000, [0.0] * 50 + [None] + [1.0] * 949, Rule())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.reason == ("1 unmeasured item(s) leave a shift from -5.1 to -5.0 points possible, the limit is ±5")
+
+
+def test_a_lost_item_that_could_hide_nothing_leaves_the_verdict() -> None:
+    assert graded([1.0] * 1000, [None] + [1.0] * 999, Rule()).verdict is Verdict.PASS
+    fell = graded([1.0] * 1000, [None] + [0.0] * 200 + [1.0] * 799, Rule())
+    assert fell.verdict is Verdict.FAIL
+    assert fell.interval is not None
+    assert fell.interval.low < -20.1
+
+
+def test_a_range_over_both_limits_is_no_fail() -> None:
+    """A dimension that cannot suppose: one lost item leaves everything possible."""
+
+    class Blind(Mean):
+        can_suppose = False
+
+    sides = [side([1.0] * 1000), side([None] + [1.0] * 999)]
+    judgement = judge(ids(1000), sides[0], sides[1], Rule(), Blind())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "from -100.0 to +100.0 points possible" in judgement.reason
+
+
+def test_an_item_that_vanished_on_both_sides_is_an_error() -> None:
+    sides = [side([1.0] * 999) for _ in range(2)]
+    judgement = judge(ids(1000), sides[0], sides[1], Rule(), Mean())
+    assert judgement.verdict is Verdict.ERROR
+    assert judgement.reason == "1 item(s) have no outcome on either side"
+
+
+def test_a_whole_cell_may_not_vanish_from_the_mean() -> None:
+    """The variant's only item of a bad cell is lost: the mean over cells would rise by 25 points unseen."""
+    dense = [Outcome(f"i{n}", "rare" if n == 0 else "often", f"i{n}", Channel.ANSWERED, 0.5) for n in range(1000)]
+    variant = [replace(o, channel=Channel.MISSING, value=None) if o.cell == "rare" else o for o in dense]
+    sides = [Side("m", outcomes, Mean().score(outcomes)) for outcomes in (dense, variant)]
+    judgement = judge(ids(1000), sides[0], sides[1], Rule(), Mean())
+    assert judgement.delta == 0
+    assert judgement.verdict is Verdict.INCONCLUSIVE
