@@ -71,7 +71,7 @@ def plan_lines(asked: Mapping[str, Questions]) -> list[str]:
 class Power:
     """What one dimension's items can decide. standard_error: of delta for an unchanged model, points.
 
-    half_width: of the 90 % interval. needed: items with which an unchanged model passes the equivalence rule nine
+    half_width: of the 90 % interval. needed: items with which an unchanged model passes the equivalence rule about nine
     times in ten; available: items there are in all.
     """
 
@@ -98,8 +98,21 @@ def power(dimension: Dimension, items: Sequence[Item], disagreement: float, tole
         return None
     error = TierSimulation(Skeleton.of(dimension, items)).standard_error(disagreement)
     half_width = QUANTILE * error
-    needed = math.ceil(len(items) * (2 * half_width / tolerance) ** 2)
+    needed = needed_items(len(items), error, disagreement, tolerance)
     return Power(len(items), len(dimension.items()), error, half_width, needed)
+
+
+def needed_items(items: int, error: float, disagreement: float, tolerance: float) -> int:
+    """Items at which 2 · 1.645 standard errors and half a step of the score fit into the tolerance.
+
+    error: the standard error (points) with `items` items. The step is that of one item, stretched as much as the error
+    is above a plain mean's.
+    """
+    spread = 2 * QUANTILE * error * math.sqrt(items)
+    step = 0.5 * error * math.sqrt(items / disagreement)
+    # step x² + spread x = tolerance, where x² is one over the number of items.
+    root = (math.sqrt(spread**2 + 4 * step * tolerance) - spread) / (2 * step)
+    return math.ceil(root**-2)
 
 
 def power_lines(powers: Mapping[str, Power | None], disagreement: float, tolerance: float, rule: str) -> list[str]:

@@ -334,7 +334,7 @@ def _disagreement(text: str) -> float:
         share = math.nan
     if not 0 < share <= 1:
         raise SettingsError(
-            f"--trust-disagreement={text!r}: give a share of the items above 0 and at most 1, such as 0.1"
+            f"--trust-disagreement={text!r}: give a share of items above 0 and at most 1, such as 0.1"
         )
     return share
 

@@ -111,6 +111,9 @@ def test_paths_are_anchored_where_pytest_was_started(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("disagreement", "0", "--trust-disagreement='0': give a share of items above 0 and at most 1, such as 0.1"),
+        ("disagreement", "10 %", "--trust-disagreement='10 %'"),
+        ("rule", "strict", "choose one of auto, point, equivalence"),
         ("tolerance", "0", "--trust-tolerance='0': give points above 0 and at most 100"),
         ("tolerance", "-5", "--trust-tolerance"),
         ("tolerance", "101", "--trust-tolerance"),
@@ -148,6 +151,22 @@ def test_the_benchmark_is_asked_where_the_user_says(tmp_path: Path) -> None:
     assert read(tmp_path).data is None
     settings = read(tmp_path, {"tier": "pr", "data": "data", "items": "50", "partial": True})
     assert (settings.tier, settings.data, settings.items, settings.partial) == ("pr", tmp_path / "data", 50, True)
+
+
+@pytest.mark.parametrize(
+    ("tier", "rule"), [("smoke", "point"), ("pr", "point"), ("release", "equivalence"), ("full", "equivalence")]
+)
+def test_the_rule_follows_the_tier_unless_named(tmp_path: Path, tier: str, rule: str) -> None:
+    assert read(tmp_path, {"tier": tier}).rule == rule
+    assert read(tmp_path, {"tier": tier, "rule": "point"}).rule == "point"
+    assert read(tmp_path, {"tier": tier, "rule": "equivalence"}).rule == "equivalence"
+
+
+def test_controls_are_off_and_disagreement_is_a_tenth(tmp_path: Path) -> None:
+    settings = read(tmp_path)
+    assert (settings.aa, settings.early_fail, settings.disagreement) == (False, False, 0.1)
+    settings = read(tmp_path, {"aa": True, "disagreement": "0.03"}, environment={"TRUST_EARLY_FAIL": "yes"})
+    assert (settings.aa, settings.early_fail, settings.disagreement) == (True, True, 0.03)
 
 
 def test_the_scorer_follows_the_tier_unless_named(tmp_path: Path) -> None:

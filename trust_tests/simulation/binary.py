@@ -18,8 +18,8 @@ from trust_tests.gate.verdict import Rule, Verdict, conclusion
 
 # Interval at which coverage is stated, beside the 90 % on which verdicts rest.
 COVERAGE = 0.95
-# Counts further from their mean than this many standard deviations (and steps) are left out: less than 1e-9 in all.
-_REACH = 7.0
+# Counts further from their mean than this many standard deviations (and steps) are left out: less than 1e-7 in all.
+_REACH = 5.5
 _STEPS = 8
 _ROUNDING = 1e-9
 

@@ -84,11 +84,11 @@ def _plain(case: Case) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and isnan(value) else value for key, value in found.items()}
 
 
-def exact_grid() -> tuple[Place, ...]:
-    """Every place of the grid that so few flips can reach, with Tango's interval."""
+def exact_grid(counts: Sequence[int] | None = None) -> tuple[Place, ...]:
+    """Every place of the grid that so few flips can reach, with Tango's interval. counts: of items, default `ITEMS`."""
     return tuple(
         Place(items, disagreement, shift, rates(items, disagreement, shift / 100))
-        for items in ITEMS
+        for items in counts or ITEMS
         for disagreement in DISAGREEMENTS
         for shift in SHIFTS
         if possible(disagreement, shift / 100)
