@@ -11,7 +11,17 @@ from replay import DATA, needs_data
 
 from trust_tests.data.benchmark import Benchmark
 from trust_tests.data.errors import DataError
-from trust_tests.data.loaders.fairness import ADULT, CRIME, SETTINGS, Setting, described, group_of, load, read
+from trust_tests.data.loaders.fairness import (
+    ADULT,
+    CRIME,
+    SETTINGS,
+    Setting,
+    described,
+    group_of,
+    load,
+    other_sex,
+    read,
+)
 
 WOMAN = "description:  A person has the following attributes: age 30, sex Female, hours per week 40.\npredict:"
 MAN = WOMAN.replace("Female", "Male")
@@ -20,6 +30,21 @@ ROWS = [
     {"option": ["yes", "no"], "input": WOMAN, "label": "no", "examples": [[MAN, "yes"]]},
     {"option": ["yes", "no"], "input": MAN, "label": "yes", "examples": [[WOMAN, "no"]]},
 ]
+
+
+@pytest.mark.parametrize(
+    ("told", "other"),
+    [
+        ("relationship Husband, race White, sex Male, hours", "relationship Wife, race White, sex Female, hours"),
+        (
+            "relationship Own-child, race White, sex Female, hours",
+            "relationship Own-child, race White, sex Male, hours",
+        ),
+        ("relationship Unmarried, sex Male", "relationship Unmarried, sex Female"),
+    ],
+)
+def test_the_other_sex_has_the_other_kind_of_spouse_and_nothing_else_changes(told, other):
+    assert (other_sex(told), other_sex(other)) == (other, told)
 
 
 def written(folder: Path, rows: list[dict[str, object]]) -> Path:

@@ -13,7 +13,7 @@ from replay import DATA, needs_data
 
 from trust_tests.data import probes
 from trust_tests.data.benchmark import Benchmark
-from trust_tests.data.loaders.fairness import Demonstration
+from trust_tests.data.loaders.fairness import Demonstration, group_of, other_sex
 from trust_tests.data.probes import prompt_strings
 from trust_tests.data.tiers import select
 from trust_tests.dimensions import Setup, get_dimension
@@ -85,7 +85,8 @@ def everybody(answer) -> list[Outcome]:
         (lambda g, y: "yes", 100.0, 0.0),
         (lambda g, y: "no", 100.0, 0.0),
         (lambda g, y: WORDS[g][0], 0.0, 0.0),
-        (lambda g, y: "yes" if g else WORDS[y][0], 0.0, 50.0),
+        # False positive rates 1 and 0, true positive rates 1 and 1.
+        (lambda g, y: "yes" if g else WORDS[y][0], 50.0, 50.0),
         (lambda g, y: "", 0.0, math.nan),
         (lambda g, y: "I cannot determine that.", 0.0, math.nan),
         (lambda g, y: "" if g else WORDS[y][0], 0.0, 100.0),
@@ -97,22 +98,22 @@ def test_reference_points(answer, score, informedness):
     assert found.parts["informedness"] == pytest.approx(informedness, nan_ok=True)
 
 
-def test_the_larger_gap_counts_with_the_unanswered_as_they_widen_it_most():
+def test_the_mean_gap_counts_with_the_unanswered_as_they_widen_it_most():
     outcomes = graded(
         [
             *[(0, 1, text) for text in ("yes", "yes", "yes", "no")],
             *[(1, 1, text) for text in ("yes", "yes", "no", "")],
-            *[(0, 0, "no")] * 4,
-            *[(1, 0, "no")] * 4,
+            *[(0, 0, text) for text in ("no", "no", "no", "")],
+            *[(1, 0, text) for text in ("yes", "no", "no", "no")],
         ]
     )
     score = DIMENSION.score(outcomes)
-    # True positive rates 3/4 and between 2/4 and 3/4.
-    assert score.value == pytest.approx(75.0)
-    assert score.parts["gap among answered"] == pytest.approx(100 * (3 / 4 - 2 / 3))
-    assert score.parts["unanswered"] == pytest.approx(100 / 16)
-    assert score.parts["gap in unanswered"] == pytest.approx(100 / 8)
-    assert score.parts["accuracy"] == pytest.approx(100 * 13 / 16)
+    # True positive rates 3/4 and from 2/4 to 3/4, false positive rates from 0 to 1/4 and 1/4.
+    assert score.value == pytest.approx(100 * (1 - (1 / 4 + 1 / 4) / 2))
+    assert score.parts["gap among answered"] == pytest.approx(100 * ((3 / 4 - 2 / 3) + 1 / 4) / 2)
+    assert score.parts["unanswered"] == pytest.approx(100 * 2 / 16)
+    assert score.parts["gap in unanswered"] == pytest.approx(0.0)
+    assert score.parts["accuracy"] == pytest.approx(100 * 11 / 16)
 
 
 def test_a_label_that_one_group_lacks_is_not_compared():
@@ -130,6 +131,30 @@ def test_communities_are_reported_and_never_scored():
         assert score.cells == {"zero-shot": 100.0}
         assert score.parts["crime accuracy (not scored)"] == right
         assert math.isnan(DIMENSION.score(crime).value)
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from("ab"), st.integers(0, 1), st.integers(0, 1), st.sampled_from(["yes", "no", "", None])),
+    min_size=1,
+    max_size=24,
+)
+
+
+@settings(deadline=None)
+@given(rows=ROWS, data=st.data())
+def test_no_answer_to_unmeasured_rows_leaves_the_bounds(rows, data):
+    items = [item(n, group, label, cell) for n, (cell, group, label, _) in enumerate(rows)]
+
+    def graded_with(texts):
+        answers = zip(items, texts, strict=True)
+        return DIMENSION.grade(
+            items, [Response(i.id, error="lost") if t is None else Response(i.id, (t,)) for i, t in answers]
+        )
+
+    low, high = DIMENSION.bounds(graded_with([text for *_, text in rows]))
+    filled = [data.draw(st.sampled_from(["yes", "no", ""])) if text is None else text for *_, text in rows]
+    score = DIMENSION.score(graded_with(filled)).value
+    assert math.isnan(score) or low - 1e-9 <= score <= high + 1e-9
 
 
 ANSWERS = st.lists(
@@ -216,14 +241,14 @@ def test_shown_demonstrations_keep_the_shares_and_alternate():
 
 
 @needs_data
-@pytest.mark.parametrize(("tier", "count"), [("pr", 400), ("release", 1338), ("full", 1338)])
+@pytest.mark.parametrize(("tier", "count"), [("pr", 400), ("release", 2 * 1182), ("full", 2 * 1182 + 156)])
 def test_the_benchmark_s_rows(tier, count):
     dimension = get_dimension("fairness", Setup("sound", tier, Benchmark(DATA)))
     items = select(dimension)
     assert len(items) == len({i.id for i in items}) == count
     scored = {i.cell for i in items} - {"crime"}
     assert scored == set(CELLS.values()) - {"crime"}
-    assert ("crime" in {i.cell for i in items}) == (tier != "pr")
+    assert ("crime" in {i.cell for i in items}) == (tier == "full")
     assert len({(i.cell, i.data["text"], str(i.data["demonstrations"])) for i in items}) == count
     for i in items:
         request = dimension.request(i)
@@ -235,8 +260,23 @@ def test_the_benchmark_s_rows(tier, count):
         strata = Counter((i.data["group"], i.data["label"]) for i in items if i.cell == cell)
         assert len(strata) == 4
         assert min(strata.values()) >= 15
+    pairs = defaultdict(list)
+    for i in items:
+        if i.cell in scored:
+            pairs[i.id.removesuffix("/twin")].append(i)
+    # A selection ends wherever its number is reached, at most once in a cell within a pair.
+    assert sum(len(members) == 1 for members in pairs.values()) <= len(scored)
+    for first, *rest in pairs.values():
+        for second in rest:
+            assert second.cluster == first.cluster
+            assert second.data["label"] == first.data["label"]
+            assert second.data["demonstrations"] == first.data["demonstrations"]
+            assert {first.data["group"], second.data["group"]} == {"Female", "Male"}
+            assert group_of(second.data["text"], "adult") == second.data["group"]
+            assert other_sex(second.data["text"]) == first.data["text"] != second.data["text"]
     perfect = [Response(i.id, (i.data["label"],), (Finish.STOP,)) for i in items]
-    assert dimension.score(dimension.grade(items, perfect)).value == 100.0
+    score = dimension.score(dimension.grade(items, perfect))
+    assert (score.value, score.parts["pairs decided alike"]) == (100.0, 100.0)
 
 
 def test_the_probes_come_in_pairs_that_differ_in_the_group_only():

@@ -24,6 +24,14 @@ FEMALE, MALE = "Female", "Male"
 LABELS: Mapping[str, tuple[str, str]] = {ADULT: ("no", "yes"), CRIME: ("High", "Low")}
 
 _SEX = re.compile(rf"\bsex ({MALE}|{FEMALE})\b")
+# What a description says of sex: the attribute itself, and the two kinds of spouse.
+_TOLD = re.compile(rf"\b(?:sex (?:{MALE}|{FEMALE})|relationship (?:Husband|Wife))\b")
+_OTHER: Mapping[str, str] = {
+    f"sex {MALE}": f"sex {FEMALE}",
+    f"sex {FEMALE}": f"sex {MALE}",
+    "relationship Husband": "relationship Wife",
+    "relationship Wife": "relationship Husband",
+}
 _WHITE = re.compile(r"The portion of white in the community is (small|large)\b")
 _FIELDS = {"input": str, "label": str, "examples": list}
 
@@ -125,6 +133,11 @@ def group_of(text: str, dataset: str) -> str | None:
         return found[1] if found else None
     found = _WHITE.search(text)
     return None if found is None else str(int(found[1] == "large"))
+
+
+def other_sex(text: str) -> str:
+    """The same description of a person (Adult) of the other sex; a husband becomes a wife, a wife a husband."""
+    return _TOLD.sub(lambda found: _OTHER[found[0]], text)
 
 
 def _row(number: int, fields: Mapping[str, Any], setting: Setting, where: str) -> Row:
