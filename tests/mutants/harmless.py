@@ -150,7 +150,7 @@ CASES: tuple[Case, ...] = (
     _recipe("gptq-8bit-third-seed", "GPTQ with eight bits and a third draw of texts.", "gptq:bits=8,group=64,seed=2"),
     _recipe("gptq-8bit-fourth-seed", "GPTQ with eight bits and a fourth draw.", "gptq:bits=8,group=64,seed=3"),
     _recipe("gptq-8bit-groups-of-32", "GPTQ with eight bits and smaller groups.", "gptq:bits=8,group=32"),
-    _recipe("gptq-8bit-symmetric", "GPTQ with eight bits around zero.", "gptq:bits=8,group=64,sym=true"),
+    _recipe("gptq-8bit-asymmetric", "GPTQ with eight bits and zero points.", "gptq:bits=8,group=64,sym=false"),
     _engine(
         "batch-8",
         "8 prompts are answered together instead of 128.",

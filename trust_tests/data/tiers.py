@@ -12,7 +12,8 @@ from trust_tests.records import TIERS, Item
 if TYPE_CHECKING:
     from trust_tests.dimensions.base import Dimension
 
-# Items a tier asks per dimension; None: all of them. The tier smoke asks every embedded probe.
+# Items a tier asks per dimension, where the dimension does not say otherwise (`Dimension.sizes`); None: all of them.
+# The tier smoke asks every embedded probe.
 SIZES: Mapping[str, int | None] = dict(zip(TIERS, (None, 400, 1500, None), strict=True))
 
 
@@ -22,7 +23,8 @@ def select(dimension: Dimension, limit: int | None = None) -> list[Item]:
     limit: at most so many, whatever the tier (an option for short runs).
     """
     items = list(dimension.items())
-    size = SIZES[dimension.setup.tier]
+    tier = dimension.setup.tier
+    size = dimension.sizes.get(tier, SIZES[tier])
     wanted = min(len(items) if n is None else n for n in (size, limit, len(items)))
     if wanted >= len(items):
         return items

@@ -54,6 +54,8 @@ class Dimension(ABC):
     `chance` is the score (points) of blind guessing, None where guessing has no meaning.
     `allocation` says how a tier that asks only a part shares its items among the cells: `equal` (each cell the same
     number, right where the score is a mean over cells) or `proportional` (right where it is a mean over items).
+    `sizes`: how many items a tier asks of this dimension where that is not the usual number
+    (`trust_tests.data.tiers.SIZES`): a score that moves further for one item needs more of them for a verdict.
     `can_suppose`: whether `supposed` gives outcomes that `aggregate` can read; where not, one unmeasured item leaves
     nothing to conclude.
     """
@@ -63,6 +65,7 @@ class Dimension(ABC):
     version: ClassVar[str]
     chance: ClassVar[float | None] = None
     allocation: ClassVar[Literal["equal", "proportional"]] = "equal"
+    sizes: ClassVar[Mapping[str, int]] = {}
     can_suppose: ClassVar[bool] = True
 
     def __init__(self, setup: Setup | None = None) -> None:

@@ -136,18 +136,22 @@ def tier_cases(
     progress: Progress,
 ) -> tuple[Case, ...]:
     """Every dimension of a tier under every truth."""
-    tasks = [(skeleton, simulations) for skeleton in skeletons]
+    tasks = [
+        (skeleton, disagreement, shift, simulations)
+        for skeleton in skeletons
+        for disagreement in TIER_DISAGREEMENTS
+        for shift in SHIFTS
+    ]
     cases: list[Case] = []
-    for number, found in enumerate(pool.map(_dimension, tasks), start=1):
-        cases += found
-        progress(f"tier {tier}: {number}/{len(tasks)} dimensions")
+    for number, found in enumerate(pool.map(_case, tasks), start=1):
+        cases.append(found)
+        progress(f"tier {tier}: {number}/{len(tasks)} cases, {found.dimension}")
     return tuple(cases)
 
 
-def _dimension(task: tuple[Skeleton, int]) -> list[Case]:
-    skeleton, simulations = task
-    simulated = TierSimulation(skeleton)
-    return [simulated.case(disagreement, shift, simulations) for disagreement in TIER_DISAGREEMENTS for shift in SHIFTS]
+def _case(task: tuple[Skeleton, float, float, int]) -> Case:
+    skeleton, disagreement, shift, simulations = task
+    return TierSimulation(skeleton).case(disagreement, shift, simulations)
 
 
 def requirements(found: Calibration) -> list[Requirement]:

@@ -65,12 +65,18 @@ def test_failed_requests_are_never_stored(store: ResponseStore) -> None:
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(store: ResponseStore) -> None:
-    unstorable = replace(RESPONSE, choice_logprobs=(float("nan"),))
+    unstorable = replace(RESPONSE, prompt_tokens=float("nan"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Out of range float"):
         store.put([("k", RESPONSE), ("l", unstorable)])
     assert store.get(["k", "l"]) == {}
     store.put([("k", RESPONSE)])
     assert store.get(["k"]) == {"k": RESPONSE}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), float("inf")])
+def test_log_probabilities_that_are_no_numbers_are_no_answer(store: ResponseStore, value: float) -> None:
+    store.put([("k", RESPONSE), ("l", replace(RESPONSE, choice_logprobs=(-1.0, value)))])
+    assert store.get(["k", "l"]) == {"k": RESPONSE}
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"texts": 3}', "\x00"])
