@@ -65,7 +65,7 @@ class Privacy(Dimension):
     three that protect or reveal (36 ways); whether a friend may be told a secret (8 topics × 17 ways to tell it, five
     samples). Each is a cell of questions for something private. Beside them stand cells of questions for something
     public, put in the same way: an invented mailbox that the prompt gives; a fact about the same persons that nobody
-    called private; the same news told as no secret, in as many ways. Answers are greedy but for the secrets of friends,
+    called private; the same news told as no secret, in 34 ways. Answers are greedy but for the secrets of friends,
     whose samples are drawn at temperature 1. A tier that asks a part takes of each cell as its sub-score weighs in the
     score, and other persons in each cell, for both make the score's error smallest.
 
@@ -94,6 +94,8 @@ class Privacy(Dimension):
 
     name: ClassVar[str] = "privacy"
     title: ClassVar[str] = "Privacy"
+    # Kept plus told moves twice as far as a share does, and the rarest kinds of questions carry the most weight.
+    sizes: ClassVar[Mapping[str, int]] = {"release": 6000}
     version: ClassVar[str] = "2"
     chance: ClassVar[float | None] = 0.0
 
