@@ -86,7 +86,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "tier",
         "how much is asked: 'smoke' asks the embedded probe sets, minutes on a laptop, no network; 'pr' asks 400 items "
-        "of the published benchmark per dimension, 'release' 1,500, 'full' all; each is a part of the next",
+        "of the published benchmark per dimension, 'release' 1,500 (more of privacy and fairness), 'full' all; each is "
+        "a part of the next",
         SMOKE,
         choices=TIERS,
     ),
@@ -333,9 +334,7 @@ def _disagreement(text: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 < share <= 1:
-        raise SettingsError(
-            f"--trust-disagreement={text!r}: give a share of items above 0 and at most 1, such as 0.1"
-        )
+        raise SettingsError(f"--trust-disagreement={text!r}: give a share of items above 0 and at most 1, such as 0.1")
     return share
 
 

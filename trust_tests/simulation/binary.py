@@ -29,15 +29,21 @@ class Rates:
     """What the gate does with a variant of a true shift, as probabilities.
 
     `passes`, `fails`: by rule (`point`, `equivalence`); what is neither is INCONCLUSIVE. coverage: of the interval at
-    `COVERAGE`; decision_coverage: of the one at 90 % that decides. error: the Monte Carlo standard error of the
-    rates that is largest, 0 where they are exact.
+    `COVERAGE`; decision_coverage: of the one at 90 % that decides. runs: how many variants were simulated, 0 where
+    the rates are exact.
     """
 
     passes: Mapping[str, float]
     fails: Mapping[str, float]
     coverage: float
     decision_coverage: float
-    error: float = 0.0
+    runs: int = 0
+
+    def error(self, rate: float) -> float:
+        """The Monte Carlo standard error of one of the rates; that of one run where none or all were counted."""
+        if not self.runs:
+            return 0.0
+        return float(np.sqrt(max(rate * (1 - rate), 1 / self.runs) / self.runs))
 
 
 def possible(disagreement: float, shift: float) -> bool:

@@ -227,14 +227,15 @@ def _resampled_coverage(places: Sequence[Place]) -> Requirement:
     low = min(places, key=lambda place: place.rates.coverage)
     return Requirement(
         "the 95 % interval from resampling holds the true shift in at least 93 % of runs (simulated)",
-        f"at least {_percent(low.rates.coverage)} ± {_percent(low.rates.error)}, {_place(low)}",
-        low.rates.coverage + 2 * low.rates.error >= 0.93,
+        f"at least {_percent(low.rates.coverage)} ± {_percent(low.rates.error(low.rates.coverage))}, {_place(low)}",
+        low.rates.coverage + 2 * low.rates.error(low.rates.coverage) >= 0.93,
     )
 
 
 def _resampled_passes(places: Sequence[Place]) -> Requirement:
     wrong = max(places, key=lambda place: place.rates.passes["equivalence"])
-    share, error = wrong.rates.passes["equivalence"], wrong.rates.error
+    share = wrong.rates.passes["equivalence"]
+    error = wrong.rates.error(share)
     return Requirement(
         "with it, a true 5-point drop passes the equivalence rule in at most 5 % of runs (simulated)",
         f"at most {_percent(share)} ± {_percent(error)}, {_place(wrong)}",
@@ -249,12 +250,13 @@ def _tier(tier: str, cases: Sequence[Case]) -> list[Requirement]:
     if drops:
         worst, found = max(drops, key=lambda drop: drop[1].passes["equivalence"])
         share = found.passes["equivalence"]
+        error = found.error(share)
         checks.append(
             Requirement(
                 f"tier {tier}: a true 5-point drop passes the equivalence rule in at most 5 % of runs (simulated)",
-                f"at most {_percent(share)} ± {_percent(found.error)}, {worst.dimension}, disagreement "
+                f"at most {_percent(share)} ± {_percent(error)}, {worst.dimension}, disagreement "
                 f"{worst.disagreement:g}",
-                share - 2 * found.error <= 0.05,
+                share - 2 * error <= 0.05,
             )
         )
     if tier in ("release", "full"):

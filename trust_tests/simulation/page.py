@@ -94,7 +94,7 @@ def _grid(places: Iterable[Place]) -> Table:
     ]
     for place in places:
         where = [f"{place.items:,}", f"{place.disagreement:g}", f"{place.shift:+g}"]
-        table.append([*where, *_shown(place.rates), _share(place.rates.decision_coverage, place.rates.error)])
+        table.append([*where, *_shown(place.rates), _share(place.rates.decision_coverage, place.rates)])
     return table
 
 
@@ -122,7 +122,7 @@ def _tier_table(cases: Iterable[Case]) -> Table:
 
 def _shown(rates: Rates) -> list[str]:
     shares = (rates.passes["point"], rates.passes["equivalence"], rates.fails["equivalence"], rates.coverage)
-    return [_share(share, rates.error) for share in shares]
+    return [_share(share, rates) for share in shares]
 
 
 def _look_table(looks: Iterable[Stopping]) -> Table:
@@ -133,11 +133,9 @@ def _look_table(looks: Iterable[Stopping]) -> Table:
     return table
 
 
-def _share(share: float, error: float) -> str:
+def _share(share: float, rates: Rates) -> str:
     """A rate; the standard error stands beside it where it was simulated."""
-    if not error:
-        return _percent(share)
-    return f"{_percent(share)} ± {100 * error:.1f}"
+    return f"{_percent(share)} ± {100 * rates.error(share):.1f}" if rates.runs else _percent(share)
 
 
 def _percent(share: float) -> str:

@@ -116,9 +116,7 @@ def _rates(found: Sequence[tuple[float, Interval, Interval]], truth: float, rule
         "equivalence": share(lambda _, i, __: conclusion(i, rule) is Verdict.FAIL),
     }
     coverage = share(lambda _, __, wide: covers(wide))
-    shown = [*passes.values(), *fails.values(), coverage]
-    error = max(math.sqrt(max(rate * (1 - rate), 1 / count) / count) for rate in shown)
-    return Rates(passes, fails, coverage, share(lambda _, i, __: covers(i)), error)
+    return Rates(passes, fails, coverage, share(lambda _, i, __: covers(i)), count)
 
 
 def suite_green(cases: Mapping[str, Rates], rule: str) -> float:

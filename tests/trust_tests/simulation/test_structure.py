@@ -111,7 +111,8 @@ def test_a_case_is_repeatable_and_states_its_error() -> None:
     one, two = (TierSimulation(Skeleton.of(dimension, dimension.items())).case(0.1, -5.0, 50) for _ in range(2))
     assert one == two
     assert one.rates is not None
-    assert 0 < one.rates.error < 0.08
+    assert one.rates.error(0.5) == pytest.approx(math.sqrt(0.25 / 50))
+    assert one.rates.error(1.0) == pytest.approx(1 / 50)
     assert one.rates.passes["point"] + one.rates.fails["point"] == pytest.approx(1.0)
     assert one.clusters == 50
 
@@ -122,5 +123,5 @@ def test_resampled_intervals_cover(items: int, disagreement: float) -> None:
     dimension = Clustered(items)
     found = TierSimulation(Skeleton.of(dimension, dimension.items())).case(disagreement, 0.0, 250)
     assert found.rates is not None
-    assert found.rates.coverage >= 0.93 - 2 * found.rates.error
-    assert found.rates.decision_coverage >= 0.88 - 2 * found.rates.error
+    assert found.rates.coverage >= 0.93 - 2 * found.rates.error(0.93)
+    assert found.rates.decision_coverage >= 0.88 - 2 * found.rates.error(0.88)
