@@ -215,7 +215,9 @@ def _possible(delta: float, pairs: Pairs, measure: Measure) -> tuple[float, floa
     """The range of delta that the unmeasured items leave possible; delta itself where there are none."""
     if all(outcome.value is not None for side in pairs for outcome in side):
         return delta, delta
-    (dense_low, dense_high), (low, high) = measure.bounds(pairs[0]), measure.bounds(pairs[1])
+    # Bounds that do not exist exclude nothing.
+    ends = [measure.bounds(side) for side in pairs]
+    (dense_low, dense_high), (low, high) = [end if all(map(math.isfinite, end)) else (0.0, 100.0) for end in ends]
     # What was measured is possible, whatever a dimension's bounds say.
     return min(delta, low - dense_high), max(delta, high - dense_low)
 

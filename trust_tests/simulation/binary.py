@@ -13,8 +13,7 @@ from math import lgamma
 import numpy as np
 import numpy.typing as npt
 
-from trust_tests.gate.interval import CONFIDENCE, FloatArray, Interval, tango_bounds
-from trust_tests.gate.verdict import Rule, Verdict, conclusion
+from trust_tests.gate.interval import CONFIDENCE, FloatArray, tango_bounds
 
 # Interval at which coverage is stated, beside the 90 % on which verdicts rest.
 COVERAGE = 0.95
@@ -78,12 +77,6 @@ def rates(items: int, disagreement: float, shift: float, tolerance: float = 5.0)
         coverage=covers(wide_low, wide_high),
         decision_coverage=covers(low, high),
     )
-
-
-def verdict_of(worse: int, better: int, items: int, rule: Rule) -> Verdict:
-    """The verdict that `rates` counts for one pair of counts, by the gate's own rule; for tests of `rates`."""
-    low, high = (100 * float(bound) for bound in tango_bounds(worse, better, items, CONFIDENCE))
-    return conclusion(Interval(low, high, CONFIDENCE, "", 50.0 / items), rule)
 
 
 def _counts(items: int, worse_rate: float, better_rate: float) -> tuple[FloatArray, FloatArray, FloatArray]:

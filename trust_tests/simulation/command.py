@@ -40,14 +40,16 @@ class CalibrationError(ValueError):
 
 def calibrate(arguments: argparse.Namespace) -> int:
     """Run the calibration that the arguments ask for; 0 where every promise holds, 1 where one does not."""
+    outputs = [path for path in (arguments.output, arguments.markdown) if path]
+    for path in outputs:
+        if path.is_dir():
+            raise CalibrationError(f"{str(path)!r}: a folder; give a file")
+        if not path.parent.is_dir():
+            raise CalibrationError(f"{str(path)!r}: no folder {str(path.parent)!r}; make it or give another path")
     skeletons, notes = {}, []
     for tier in dict.fromkeys(arguments.tier):
         skeletons[tier], left_out = _skeletons(tier, arguments)
         notes += left_out
-    outputs = [path for path in (arguments.output, arguments.markdown) if path]
-    for path in outputs:
-        if not path.parent.is_dir():
-            raise CalibrationError(f"{str(path)!r}: no folder {str(path.parent)!r}; make it or give another path")
     _say("exact rates for independent binary items")
     exact = exact_grid()
     _say("early looks")
@@ -91,6 +93,10 @@ def _skeletons(tier: str, arguments: argparse.Namespace) -> tuple[list[Skeleton]
         # A worker process needs the formula, not the files.
         formula = get_dimension(name, Setup(tier=tier))
         found.append(Skeleton.of(dimension, items).with_formula(formula))
+    if not found:
+        raise CalibrationError(
+            f"--tier {tier}: no dimension has items there, so nothing would be simulated; see --data"
+        )
     return found, notes
 
 

@@ -1,30 +1,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trust_tests.dimensions.base import Dimension
 from trust_tests.gate import baseline
 from trust_tests.gate.baseline import BaselineError
-from trust_tests.records import Channel, Evaluation, Item, Outcome, Request, Response
+from trust_tests.records import Channel, Evaluation, Outcome
 
-
-class Mean(Dimension):
-    name, title, version = "toy", "Toy", "1"
-
-    def items(self) -> Sequence[Item]:
-        raise NotImplementedError
-
-    def request(self, item: Item) -> Request:
-        raise NotImplementedError
-
-    def grade(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Outcome]:
-        raise NotImplementedError
-
+from ..toy import Mean
 
 FINGERPRINT = {"engine.dtype": "bfloat16", "items": "abc", "model.weights": "0" * 64}
 

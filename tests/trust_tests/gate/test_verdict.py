@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -317,6 +318,16 @@ def test_a_range_over_both_limits_is_no_fail() -> None:
     judgement = judge(ids(1000), sides[0], sides[1], Rule(), Blind())
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert "from -100.0 to +100.0 points possible" in judgement.reason
+
+
+def test_bounds_that_are_no_numbers_exclude_nothing() -> None:
+    class Nameless(Mean):
+        def bounds(self, outcomes: Sequence[Outcome]) -> tuple[float, float]:
+            return math.nan, math.nan
+
+    sides = [side([1.0] * 1000), side([None] + [1.0] * 999)]
+    judgement = judge(ids(1000), sides[0], sides[1], Rule(), Nameless())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
 
 
 def test_an_item_that_vanished_on_both_sides_is_an_error() -> None:

@@ -5,10 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trust_tests.gate.verdict import Rule, Side, Verdict, judge
-from trust_tests.simulation.binary import possible, rates, verdict_of
+from trust_tests.gate.interval import CONFIDENCE, Interval, tango_bounds
+from trust_tests.gate.verdict import Rule, Side, Verdict, conclusion, judge
+from trust_tests.simulation.binary import possible, rates
 
 from ..toy import Mean, outcomes
+
+
+def verdict_of(worse: int, better: int, items: int, rule: Rule) -> Verdict:
+    """What the gate concludes from one pair of counts."""
+    low, high = (100 * float(bound) for bound in tango_bounds(worse, better, items, CONFIDENCE))
+    return conclusion(Interval(low, high, CONFIDENCE, "", 50.0 / items), rule)
 
 
 @settings(deadline=None, max_examples=40)
