@@ -82,8 +82,8 @@ def delta_chart(
 def ruler(half_axis: float, tolerance: float, frame: Frame) -> list[tuple[float, str]]:
     """Where the axis of a large chart is labelled, and with which points: its ends, the tolerance and zero."""
     reach = (frame.middle - frame.margin) / half_axis
-    marks = [0.0, -tolerance, tolerance]
-    # Labels that would touch are left out.
+    # Labels that would touch are left out; the band shows the tolerance without them.
+    marks = [0.0, -tolerance, tolerance] if tolerance * reach > _LABEL_WIDTH else [0.0]
     if (half_axis - tolerance) * reach > _LABEL_WIDTH:
         marks += [-half_axis, half_axis]
     return [(round(frame.middle + reach * mark, 2), signed(mark)) for mark in sorted(marks)]

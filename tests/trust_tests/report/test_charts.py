@@ -1,5 +1,8 @@
+import itertools
+
 import pytest
 
+from trust_tests.report import charts, html
 from trust_tests.report.charts import Frame, delta_chart, shade, shared_axis, strip_chart
 
 
@@ -66,3 +69,11 @@ def test_a_strip_has_a_tick_for_each_delta_on_its_side_of_the_band():
 def test_a_strip_of_nothing_is_empty():
     chart = strip_chart([], 5.0)
     assert (chart.below, chart.within, chart.above) == ("", "", "")
+
+
+@pytest.mark.parametrize("half_axis", [20.0, 40.0, 56.7, 100.0])
+@pytest.mark.parametrize("tolerance", [1.0, 5.0, 20.0])
+def test_labels_of_the_large_chart_do_not_touch(half_axis: float, tolerance: float) -> None:
+    places = [place for place, _ in charts.ruler(half_axis, tolerance, html._WIDE)]
+    assert html._WIDE.middle in places
+    assert all(after - before > charts._LABEL_WIDTH for before, after in itertools.pairwise(places))
