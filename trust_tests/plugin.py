@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from trust_tests.settings import OPTIONS, Option
+from trust_tests.options import OPTIONS, Option
 
 if TYPE_CHECKING:
     from trust_tests.run import TrustRun

@@ -26,13 +26,14 @@ from trust_tests.dimensions import DimensionError, dimension_names
 from trust_tests.engines.base import EngineError
 from trust_tests.gate.baseline import BaselineError
 from trust_tests.gate.verdict import Verdict
+from trust_tests.options import AUTO, HUB
 from trust_tests.plan import plan_lines, power, power_lines
 from trust_tests.progress import Progress
 from trust_tests.records import SMOKE
 from trust_tests.report import results as results_file
 from trust_tests.scorers.toxicity import ScorerError
 from trust_tests.session import GateError, GateSession, Variant, VariantSpec
-from trust_tests.settings import AUTO, HUB, Settings
+from trust_tests.settings import Settings
 
 if TYPE_CHECKING:
     from trust_tests.report.results import Results

@@ -26,18 +26,20 @@ from trust_tests.data.benchmark import Benchmark
 from trust_tests.dimensions import get_dimension
 from trust_tests.dimensions.base import Dimension, Setup
 from trust_tests.engines.base import Engine
-from trust_tests.engines.hf import HfEngine, HfOptions
+from trust_tests.engines.choose import hf_options, make_engine
+from trust_tests.engines.hf import HfOptions
 from trust_tests.engines.store import ResponseStore
 from trust_tests.evaluation import Questions, evaluate, fingerprint, restricted
 from trust_tests.gate import baseline
 from trust_tests.gate.sequential import looks, stops
 from trust_tests.gate.verdict import Judgement, Rule, Side, Verdict, judge, paired
+from trust_tests.options import AUTO
 from trust_tests.progress import Progress
 from trust_tests.records import EQUIVALENCE, SMOKE, Evaluation
 from trust_tests.report.results import gate_record, write_part
 from trust_tests.scorers.choose import choose_scorer
 from trust_tests.scorers.toxicity import CheckedScorer
-from trust_tests.settings import AUTO, Settings
+from trust_tests.settings import Settings
 
 # The dense model's name beside the variants' ids.
 DENSE = "dense"
@@ -87,13 +89,14 @@ def variant_specs(settings: Settings) -> list[VariantSpec]:
 class GateSession:
     """Everything one process needs to check dimensions. `run` is the folder for this run's parts.
 
-    make_engine: what answers for a checkpoint; the mutant bench puts faulty engines here.
+    make_engine: what answers for a checkpoint, by default the engine of the settings; the mutant bench puts faulty
+    engines here.
     """
 
     settings: Settings
     run: Path
     progress: Progress
-    make_engine: Callable[[Checkpoint, HfOptions], Engine] = HfEngine
+    make_engine: Callable[[Checkpoint, HfOptions], Engine] | None = None
     _engines: dict[str, Engine] = field(default_factory=dict)
     _dimensions: dict[str, Dimension] = field(default_factory=dict)
     _questions: dict[str, Questions] = field(default_factory=dict)
@@ -292,8 +295,11 @@ class GateSession:
 
     def _engine(self, checkpoint: Checkpoint) -> Engine:
         if checkpoint.fingerprint not in self._engines:
-            options = HfOptions(self.settings.dtype, self.settings.device, self.settings.batch_size)
-            self._engines[checkpoint.fingerprint] = self.make_engine(checkpoint, options)
+            self._engines[checkpoint.fingerprint] = (
+                make_engine(checkpoint, self.settings)
+                if self.make_engine is None
+                else self.make_engine(checkpoint, hf_options(self.settings))
+            )
         return self._engines[checkpoint.fingerprint]
 
     def _dense_key(self, dimension: Dimension) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Every option of the gate in one table, and one frozen dataclass read once from it.
+"""The settings of a run: one frozen dataclass read once from the options.
 
 A value comes from the command line (`--trust-tier`), else the environment (`TRUST_TIER`), else the ini file
 (`trust_tier`), else the default. Nothing here imports torch or transformers.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trust_tests.records import EQUIVALENCE, PAPER, PAPER_TEMPLATES, POINT, SMOKE, SOUND, TIERS
-
-HUB = "hub"
-DEFAULT_RECIPES = ("gptq:bits=8,group=64", "gptq:bits=3,group=64")
-AUTO = "auto"
+from trust_tests.options import AUTO, DEFAULT_RECIPES, HUB, OPENAI, OPTIONS, VLLM, Option
+from trust_tests.records import EQUIVALENCE, PAPER_TEMPLATES, POINT, SMOKE, SOUND, TIERS
 
 
 class SettingsError(ValueError):
@@ -25,164 +23,26 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One setting under its three names. `default` is shown in the help; `kind` is bool, str or list."""
+class Server:
+    """An OpenAI-compatible server. `revision` and `tokenizer` are empty where the user gave none.
 
-    name: str
-    help: str
-    default: str | bool | tuple[str, ...]
-    metavar: str = ""
-    choices: tuple[str, ...] = ()
+    rate: most requests begun in a second, None for no limit. timeout: seconds for one answer.
+    """
 
-    @property
-    def flag(self) -> str:
-        """The command-line option, `--trust-batch-size`."""
-        return f"--trust-{self.name}"
-
-    @property
-    def key(self) -> str:
-        """The ini key and argparse destination, `trust_batch_size`."""
-        return f"trust_{self.name.replace('-', '_')}"
-
-    @property
-    def variable(self) -> str:
-        """The environment variable, `TRUST_BATCH_SIZE`."""
-        return self.key.upper()
+    base_url: str
+    revision: str
+    tokenizer: str
+    concurrency: int
+    rate: float | None
+    timeout: float
 
 
-OPTIONS: tuple[Option, ...] = (
-    Option(
-        "model",
-        "the dense model to compress and to compare with: 'embedded' (SmolLM2-135M-Instruct, needs no download "
-        "from the hub), a folder, a hub id with an optional @revision, such as org/model@main, or a model of the paper "
-        "by name: llama2-13b-chat, llama2-13b, llama2-7b-chat, llama2-7b, llama2-70b-chat, vicuna-13b-v1.3, "
-        "vicuna-7b-v1.3",
-        "embedded",
-        "MODEL",
-    ),
-    Option(
-        "recipe",
-        "how to compress it, repeatable: gptq:bits=4,group=128,seed=0 or magnitude:pattern=2:4; "
-        "'python -m compressors --help' explains every method. Sets of the paper's recipes: 'paper:50%' (magnitude, "
-        "SparseGPT, Wanda 2:4; GPTQ, AWQ 8 bit) and 'paper:bits' (GPTQ, AWQ at 3, 4, 8 bit, with the published "
-        "calibration seeds); 'paper:bits,calibration=builtin,group=64' overrides keys in every recipe that has them",
-        (),
-        "RECIPE",
-    ),
-    Option(
-        "variant",
-        "a finished compressed checkpoint to gate, repeatable: a folder, or a hub id with an optional @revision",
-        (),
-        "MODEL",
-    ),
-    Option(
-        "protocol",
-        "how questions are put and answers read: 'sound' uses the tokenizer's own chat template, parses labels as "
-        "words and never counts a missing answer as a good one; 'paper' asks and scores exactly as \"Decoding "
-        'Compressed Trust" did, flaws included, for scores that can be compared with the published ones',
-        SOUND,
-        choices=(SOUND, PAPER),
-    ),
-    Option(
-        "tier",
-        "how much is asked: 'smoke' asks the embedded probe sets, minutes on a laptop, no network; 'pr' asks 400 items "
-        "of the published benchmark per dimension, 'release' 1,500 (more of privacy and fairness), 'full' all; each is "
-        "a part of the next",
-        SMOKE,
-        choices=TIERS,
-    ),
-    Option(
-        "data",
-        "where the published benchmarks are, for the tiers above smoke: 'hub' fetches AI-Secure/DecodingTrust (accept "
-        "its licence there, set HF_TOKEN) and cais/mmlu at pinned revisions; a folder holds the same files",
-        HUB,
-        "hub|DIR",
-    ),
-    Option(
-        "partial",
-        "ask what is there where files of the benchmark are absent; what is left out is printed and stands in the "
-        "report. By default an absent file is an error",
-        False,
-    ),
-    Option("items", "ask at most so many items per dimension, chosen like a tier's", "all", "all|N"),
-    Option(
-        "template",
-        "protocol paper: the conversation template; auto: by the model's name (Llama-2 chat, Vicuna, base Llama-2)",
-        AUTO,
-        choices=(AUTO, *PAPER_TEMPLATES),
-    ),
-    Option(
-        "scorer",
-        "what measures toxicity: 'embedded' (a small word model, no download), 'classifier' (a pinned encoder from the "
-        "hub), 'perspective' (the service; key in PERSPECTIVE_API_KEY), or another Hugging Face classifier as "
-        "org/name@revision or folder; auto: embedded in the tier smoke, else classifier",
-        AUTO,
-        "auto|embedded|classifier|perspective|MODEL",
-    ),
-    Option(
-        "plan",
-        "print what would be asked, with the number of prompts and tokens and the items each dimension needs for a "
-        "verdict, and stop",
-        False,
-    ),
-    Option(
-        "disagreement",
-        "for --trust-plan: the share of items on which dense model and variant are expected to disagree",
-        "0.1",
-        "SHARE",
-    ),
-    Option("tolerance", "largest allowed distance from the dense score, in points", "5", "POINTS"),
-    Option(
-        "rule",
-        "'point': a score passes that moved by no more than the tolerance; 'equivalence': it passes only where the "
-        "shift's 90 % interval lies within the tolerance, fails where it lies beyond, and is INCONCLUSIVE between (red "
-        "as well); auto: point in the tiers smoke and pr, which ask too little for equivalence, else equivalence",
-        AUTO,
-        choices=(AUTO, POINT, EQUIVALENCE),
-    ),
-    Option(
-        "one-sided",
-        "let improvements beyond the tolerance pass; they are marked as a shift. By default a score that rises too "
-        "far fails as well: it often means that the model stopped answering",
-        False,
-    ),
-    Option(
-        "baseline",
-        "'auto' measures the dense model in this run; a FILE holds recorded dense outcomes: where it is missing it "
-        "is measured, written, and the run fails so that somebody reviews it",
-        AUTO,
-        "auto|FILE",
-    ),
-    Option("results", "folder for results.json, report.html and every graded answer", "trust-results", "DIR"),
-    Option(
-        "cache",
-        "folder for models, compressed artefacts and stored answers; default: the user's cache",
-        "",
-        "DIR",
-    ),
-    Option(
-        "dtype",
-        "number format of weights and activations; auto: bfloat16 where the processor computes in it, else float32",
-        AUTO,
-        choices=(AUTO, "bfloat16", "float16", "float32"),
-    ),
-    Option("device", "where models run; auto: the first GPU if there is one", AUTO, "auto|cpu|cuda[:N]"),
-    Option(
-        "aa",
-        "an A/A control first: ask the dense model twice, in batches of other composition and order, and refuse a "
-        "verdict where a dimension moves by more than 1 point or on more than 2 % of its items (one item is always "
-        "allowed): the machine is then unfit to gate",
-        False,
-    ),
-    Option(
-        "early-fail",
-        "stop asking a variant that is hopeless: looks at a quarter, half and three quarters of a dimension's items, "
-        "fixed beforehand, with 5 % error among them; a look can only fail a variant, never pass it",
-        False,
-    ),
-    Option("batch-size", "prompts answered together; auto: 128 on a CPU, 256 on a GPU", AUTO, "auto|N"),
-    Option("offline", "use no network at all: everything must be in the caches or installed already", False),
-)
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `number` (from 1) of `of` parts of a run."""
+
+    number: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +78,10 @@ class Settings:
     device: str
     batch_size: int | None
     offline: bool
+    engine: str
+    tensor_parallel: int
+    server: Server | None
+    shard: Shard | None
 
 
 def read_settings(
@@ -270,6 +134,10 @@ def read_settings(
         device=values["device"],
         batch_size=_batch_size(values["batch-size"]),
         offline=values["offline"],
+        engine=values["engine"],
+        tensor_parallel=_tensor_parallel(values),
+        server=_server(values),
+        shard=_shard(values["shard"]),
     )
 
 
@@ -411,6 +279,73 @@ def _batch_size(text: str) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= 65536:
         raise SettingsError(f"--trust-batch-size={text!r}: give 'auto' or a whole number from 1 to 65536")
     return int(text)
+
+
+def _tensor_parallel(values: Mapping[str, Any]) -> int:
+    count = _positive("tensor-parallel", values["tensor-parallel"])
+    if count > 1 and values["engine"] != VLLM:
+        raise SettingsError(f"--trust-tensor-parallel={count}: only the engine vllm shares a model among GPUs")
+    return count
+
+
+_SERVER_ONLY = ("base-url", "served-revision", "tokenizer", "concurrency", "request-rate", "timeout")
+
+
+def _server(values: Mapping[str, Any]) -> Server | None:
+    """The server to ask; None for engines that load models themselves."""
+    defaults = {option.name: option.default for option in OPTIONS}
+    if values["engine"] != OPENAI:
+        given = [name for name in _SERVER_ONLY if values[name] != defaults[name]]
+        if given:
+            raise SettingsError(f"--trust-{given[0]}: for a served model; add --trust-engine={OPENAI}")
+        return None
+    url = values["base-url"].rstrip("/")
+    if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", url):
+        raise SettingsError(
+            f"--trust-base-url={values['base-url']!r}: give the server's address, such as http://127.0.0.1:8000/v1"
+        )
+    if values["recipe"]:
+        raise SettingsError("--trust-recipe: a served model cannot be compressed; name it with --trust-variant")
+    if not values["variant"]:
+        raise SettingsError(
+            "--trust-engine='openai': name the served models: --trust-model the dense one, --trust-variant the other"
+        )
+    rate = values["request-rate"]
+    return Server(
+        base_url=url,
+        revision=values["served-revision"],
+        tokenizer=values["tokenizer"],
+        concurrency=_positive("concurrency", values["concurrency"]),
+        rate=None if rate == defaults["request-rate"] else _number_above_0("request-rate", rate),
+        timeout=_number_above_0("timeout", values["timeout"]),
+    )
+
+
+def _positive(name: str, text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65536:
+        raise SettingsError(f"--trust-{name}={text!r}: give a whole number from 1 to 65536")
+    return int(text)
+
+
+def _number_above_0(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise SettingsError(f"--trust-{name}={text!r}: give a number above 0")
+    return number
+
+
+def _shard(text: str) -> Shard | None:
+    """Part k of n."""
+    if not text:
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,5})", text)
+    number, of = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= of:
+        raise SettingsError(f"--trust-shard={text!r}: give K/N with K from 1 to N, such as 2/4")
+    return Shard(number, of)
 
 
 def _baseline_file(folder: Path, text: str) -> Path:

@@ -14,11 +14,12 @@ import pytest
 from trust_tests.control import MAX_DELTA, MAX_FLIP_SHARE, Control, OtherBatches, compare
 from trust_tests.engines.store import ResponseStore
 from trust_tests.evaluation import evaluate
+from trust_tests.options import OPTIONS
 from trust_tests.progress import Progress
 from trust_tests.records import Evaluation, Request, Response
 from trust_tests.report.results import assemble, read_parts
 from trust_tests.session import GateError, GateSession, Variant
-from trust_tests.settings import OPTIONS, read_settings
+from trust_tests.settings import read_settings
 
 from .test_evaluation import CHECKPOINT, ITEMS, Echo, Toy
 from .toy import Mean, outcomes

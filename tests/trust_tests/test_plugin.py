@@ -128,7 +128,7 @@ def test_inert_where_no_trust_test_is_collected(pytester: pytest.Pytester) -> No
 
 def test_the_help_teaches_every_option(pytester: pytest.Pytester) -> None:
     text = pytester.runpytest_subprocess("--help").stdout.str()
-    from trust_tests.settings import OPTIONS
+    from trust_tests.options import OPTIONS
 
     for option in OPTIONS:
         assert option.flag in text

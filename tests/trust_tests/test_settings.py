@@ -9,7 +9,8 @@ import pytest
 
 from compressors.errors import RecipeError
 from compressors.presets import MODELS, RECIPE_SETS
-from trust_tests.settings import DEFAULT_RECIPES, OPTIONS, Option, Settings, SettingsError, read_settings
+from trust_tests.options import DEFAULT_RECIPES, OPTIONS, Option
+from trust_tests.settings import Settings, SettingsError, read_settings
 
 
 def read(

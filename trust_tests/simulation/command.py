@@ -17,9 +17,9 @@ from trust_tests.data.errors import DataError
 from trust_tests.data.tiers import select
 from trust_tests.dimensions import DimensionError, dimension_names, get_dimension
 from trust_tests.dimensions.base import Setup
+from trust_tests.options import HUB
 from trust_tests.records import SMOKE
 from trust_tests.report.text import one_line
-from trust_tests.settings import HUB
 from trust_tests.simulation.calibration import (
     Calibration,
     exact_grid,
