@@ -1,0 +1,126 @@
+"""Requests as tokens, and tokens as answers: what every engine with a tokenizer at hand does alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from compressors.models import Checkpoint
+from trust_tests import chat
+from trust_tests.engines.base import EngineError
+from trust_tests.records import Finish, Request, Response
+
+NOT_FINITE = "the model's logits are not finite"
+
+
+class Prompts:
+    """A checkpoint's tokenizer and chat template; loaded with the first use."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._encoded: dict[tuple[str, bool], list[int]] = {}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer. Raises EngineError where it cannot be loaded."""
+        from transformers import AutoTokenizer, logging
+
+        logging.set_verbosity_error()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(self._checkpoint.path), padding_side="left", trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise EngineError(f"model {self._checkpoint.name!r}: its tokenizer cannot be loaded: {reason}") from None
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    def render(self, request: Request) -> str:
+        """The text the model reads. Raises EngineError where no template renders it."""
+        try:
+            return chat.render(self.tokenizer, request.messages, request.answer_prefix, request.template)
+        except chat.ChatTemplateError as error:
+            raise EngineError(str(error)) from None
+
+    def encode(self, request: Request) -> list[int]:
+        """The token ids of a request's prompt."""
+        return self.encode_all([request])[0]
+
+    def encode_all(self, requests: Sequence[Request]) -> list[list[int]]:
+        """The token ids of each request's prompt; the tokenizer works on all of them at once."""
+        texts = [
+            (self.render(request), chat.adds_special_tokens(self.tokenizer, request.template)) for request in requests
+        ]
+        for special in (False, True):
+            new = list(dict.fromkeys(key for key in texts if key[1] is special and key not in self._encoded))
+            if new:
+                ids = self.tokenizer([text for text, _ in new], add_special_tokens=special)["input_ids"]
+                self._encoded.update(zip(new, map(list, ids), strict=True))
+        return [self._encoded[key] for key in texts]
+
+    def choice_ids(self, choices: Sequence[str]) -> list[list[int]]:
+        """The token ids of each choice as a continuation."""
+        return [list(self.tokenizer(choice, add_special_tokens=False)["input_ids"]) for choice in choices]
+
+    def text(self, tokens: Sequence[int], template: str) -> str:
+        """Generated tokens as text; under a template of the paper with special tokens, cut as the paper cuts."""
+        text = str(self.tokenizer.decode(list(tokens), skip_special_tokens=not chat.as_in_the_paper(template)))
+        return chat.until_stop_string(text, template)
+
+    def end_tokens(self, configured: int | Sequence[int] | None) -> list[int]:
+        """Ids that end an answer: the checkpoint's own list (chat models have several) and the tokenizer's.
+
+        configured: `eos_token_id` of the checkpoint's generation configuration.
+        """
+        listed = [configured] if configured is None or isinstance(configured, int) else configured
+        return sorted({token for token in [*listed, self.tokenizer.eos_token_id] if token is not None})
+
+    def misfit(self, request: Request, context: int | None) -> str | None:
+        """Why a prompt with its answer is longer than the model can read, None when it is not.
+
+        Beyond its trained positions a model answers nonsense without an error, which would be measured as its own.
+        The reference code checks no lengths, so neither do prompts put as in the paper.
+        """
+        if context is None or chat.as_in_the_paper(request.template):
+            return None
+        choices = self.choice_ids(request.generation.choices)
+        answer = max(map(len, choices)) if choices else request.generation.max_new_tokens
+        prompt = len(self.encode(request))
+        if prompt + answer <= context:
+            return None
+        return f"a prompt of {prompt} tokens and an answer of {answer} do not fit the model's context of {context}"
+
+    def written(self, request: Request, answers: Sequence[Sequence[int]], ends: Sequence[int]) -> Response:
+        """The response to a request for free text. answers: the tokens of each sample, an end token included."""
+        kept = [
+            until_end(tokens, ends, inclusive=chat.as_in_the_paper(request.template)) for tokens in map(list, answers)
+        ]
+        return Response(
+            item_id=request.item_id,
+            texts=tuple(self.text(tokens, request.template) for tokens, _ in kept),
+            finishes=tuple(Finish.STOP if ended else Finish.LENGTH for _, ended in kept),
+            prompt_tokens=len(self.encode(request)),
+            completion_tokens=sum(len(tokens) for tokens, _ in kept),
+        )
+
+    def chosen(self, request: Request, logprobs: Sequence[float], best: int) -> Response:
+        """The response to a request with choices. logprobs: nats, one per choice; best: the likeliest next token."""
+        return Response(
+            item_id=request.item_id,
+            texts=(str(self.tokenizer.decode([best], skip_special_tokens=True)),),
+            finishes=(Finish.LENGTH,),
+            prompt_tokens=len(self.encode(request)),
+            completion_tokens=1,
+            choice_logprobs=tuple(logprobs),
+        )
+
+
+def until_end(tokens: list[int], ends: Sequence[int], *, inclusive: bool) -> tuple[list[int], bool]:
+    """The tokens before (`inclusive`: up to) the first end token, and whether there was one."""
+    for position, token in enumerate(tokens):
+        if token in ends:
+            return tokens[: position + inclusive], True
+    return tokens, False
