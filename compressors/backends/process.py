@@ -103,24 +103,36 @@ def run_job(
             try:
                 last = _follow(process, progress)
             except BaseException:
-                _end(process)
+                end(process)
                 raise
             # The runner has said its last word; one that hangs on its way out has still done its work.
-            _end(process, patience=_LAST_WORDS_SECONDS)
+            end(process, patience=_LAST_WORDS_SECONDS)
     if last.get("event") == "done" and isinstance(last.get("versions"), dict):
         return {str(key): str(value) for key, value in last["versions"].items()}
     if last.get("event") == "error":
-        raise CompressionError(f"backend {name}: {_one_line(str(last.get('message')))}")
-    raise CompressionError(f"backend {name}: {_death(process.returncode)}; last words: {_last_line(folder / LOG)}")
+        raise CompressionError(f"backend {name}: {one_line(str(last.get('message')))}")
+    raise CompressionError(f"backend {name}: {death(process.returncode)}; last words: {last_line(folder / LOG)}")
 
 
 def _environment(job: Job, folder: Path, isolated: bool) -> dict[str, str]:
     """The runner's environment: one device, the asked threads, no network, no telemetry, scratch in the job."""
-    # The runners lie in the working directory, which PYTHONSAFEPATH would take off the path.
+    environment = quiet_environment(isolated) | {"TMPDIR": str(folder / "tmp")}
+    if job.threads is not None:
+        environment |= {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
+    # GPTQModel takes its workers from the core count and fails with one.
+    environment["GPTQMODEL_CPU_WORKERS"] = str(max(2, job.threads or 2))
+    environment["CUDA_VISIBLE_DEVICES"] = visible_devices(job.device)
+    return environment
+
+
+def quiet_environment(isolated: bool) -> dict[str, str]:
+    """This process's environment for a child: no network, no telemetry, nothing written beside its sources.
+
+    isolated: whether the child's Python belongs to another environment, which must see nothing of this one.
+    """
+    # What a child runs lies in a folder of its own, which PYTHONSAFEPATH would take off the path.
     dropped = {"PYTHONSAFEPATH", *(("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated else ())}
-    environment = {name: value for name, value in os.environ.items() if name not in dropped}
-    environment |= {
-        "TMPDIR": str(folder / "tmp"),
+    return {name: value for name, value in os.environ.items() if name not in dropped} | {
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
@@ -129,17 +141,16 @@ def _environment(job: Job, folder: Path, isolated: bool) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
-    if job.threads is not None:
-        environment |= {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
-    # GPTQModel takes its workers from the core count and fails with one.
-    environment["GPTQMODEL_CPU_WORKERS"] = str(max(2, job.threads or 2))
-    if job.device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    else:
-        index = int(job.device.partition(":")[2] or 0)
-        visible = [part for part in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]
-        environment["CUDA_VISIBLE_DEVICES"] = visible[index] if index < len(visible) else str(index)
-    return environment
+
+
+def visible_devices(device: str, count: int = 1) -> str:
+    """CUDA_VISIBLE_DEVICES for a child that is to see `count` GPUs from `device` on, out of those seen here."""
+    if device == "cpu":
+        return ""
+    first = int(device.partition(":")[2] or 0)
+    visible = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]
+    places = range(first, first + count)
+    return ",".join(visible[place] if place < len(visible) else str(place) for place in places)
 
 
 def _follow(process: subprocess.Popen[bytes], progress: Progress | None) -> dict[str, Any]:
@@ -158,8 +169,11 @@ def _follow(process: subprocess.Popen[bytes], progress: Progress | None) -> dict
     return {}
 
 
-def _end(process: subprocess.Popen[bytes], patience: float = 0) -> None:
-    """Wait a little, then end the runner's whole process group: it outlives its leader while any child runs."""
+def end(process: subprocess.Popen[bytes], patience: float = 0) -> None:
+    """Wait a little (seconds), then end a child's whole process group: it outlives its leader while any child runs.
+
+    The child must lead a session of its own.
+    """
     deadline = time.monotonic() + patience
     # Unreaped, the leader keeps the group's number from being given to somebody else.
     while process.returncode is None and not os.waitid(os.P_PID, process.pid, _LOOK) and time.monotonic() < deadline:
@@ -169,7 +183,8 @@ def _end(process: subprocess.Popen[bytes], patience: float = 0) -> None:
     process.wait()
 
 
-def _death(status: int) -> str:
+def death(status: int) -> str:
+    """How a child ended, in words, from its exit status."""
     if status == -signal.SIGKILL:
         return "its process was killed (out of memory?)"
     if status < 0:
@@ -177,15 +192,16 @@ def _death(status: int) -> str:
     return f"its process ended with status {status} before it was done"
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
     """The last line of a log that says something; a bare exception's name is given the source line before it."""
     lines = log.read_bytes()[-20_000:].decode("utf-8", "replace").splitlines()
-    said = [line for line in map(_one_line, lines) if any(character.isalnum() for character in line)]
+    said = [line for line in map(one_line, lines) if any(character.isalnum() for character in line)]
     if len(said) > 1 and re.fullmatch(r"[\w.]*(Error|Exception)", said[-1]):
         return f"{said[-1]}: {said[-2]}"
     return said[-1] if said else "none"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text in one line of printable characters; of a long one the end."""
     shown = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return shown if len(shown) <= _MESSAGE else f"…{shown[-_MESSAGE:]}"

@@ -19,7 +19,9 @@ class Prompts:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
+        self._rendered: dict[Request, str] = {}
         self._encoded: dict[tuple[str, bool], list[int]] = {}
+        self._continuations: dict[str, list[int]] = {}
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -40,10 +42,14 @@ class Prompts:
 
     def render(self, request: Request) -> str:
         """The text the model reads. Raises EngineError where no template renders it."""
-        try:
-            return chat.render(self.tokenizer, request.messages, request.answer_prefix, request.template)
-        except chat.ChatTemplateError as error:
-            raise EngineError(str(error)) from None
+        if request not in self._rendered:
+            try:
+                self._rendered[request] = chat.render(
+                    self.tokenizer, request.messages, request.answer_prefix, request.template
+                )
+            except chat.ChatTemplateError as error:
+                raise EngineError(str(error)) from None
+        return self._rendered[request]
 
     def encode(self, request: Request) -> list[int]:
         """The token ids of a request's prompt."""
@@ -63,7 +69,10 @@ class Prompts:
 
     def choice_ids(self, choices: Sequence[str]) -> list[list[int]]:
         """The token ids of each choice as a continuation."""
-        return [list(self.tokenizer(choice, add_special_tokens=False)["input_ids"]) for choice in choices]
+        for choice in choices:
+            if choice not in self._continuations:
+                self._continuations[choice] = list(self.tokenizer(choice, add_special_tokens=False)["input_ids"])
+        return [self._continuations[choice] for choice in choices]
 
     def text(self, tokens: Sequence[int], template: str) -> str:
         """Generated tokens as text; under a template of the paper with special tokens, cut as the paper cuts."""
@@ -78,13 +87,14 @@ class Prompts:
         listed = [configured] if configured is None or isinstance(configured, int) else configured
         return sorted({token for token in [*listed, self.tokenizer.eos_token_id] if token is not None})
 
-    def misfit(self, request: Request, context: int | None) -> str | None:
+    def misfit(self, request: Request, context: int | None, *, always: bool = False) -> str | None:
         """Why a prompt with its answer is longer than the model can read, None when it is not.
 
         Beyond its trained positions a model answers nonsense without an error, which would be measured as its own.
-        The reference code checks no lengths, so neither do prompts put as in the paper.
+        The reference code checks no lengths, so neither do prompts put as in the paper, but where the engine must
+        (`always`).
         """
-        if context is None or chat.as_in_the_paper(request.template):
+        if context is None or (chat.as_in_the_paper(request.template) and not always):
             return None
         choices = self.choice_ids(request.generation.choices)
         answer = max(map(len, choices)) if choices else request.generation.max_new_tokens

@@ -1,0 +1,134 @@
+"""vLLM with one model: reads one JSON object a line, answers each with one on the original stdout.
+
+First comes `{"arguments": …}`, what `vllm.LLM` is made with, answered by `{"event": "ready", "context": tokens}`.
+Then any number of
+
+    {"do": "sleep"}, {"do": "wake"}   give the GPU's memory back, take it again: `{"event": "done"}`
+    {"do": "ask", "prompts": [token ids, …], "ends": [token ids that end an answer],
+     "draws": [[prompt, seed, new tokens, temperature, top k], …], "looks": [[prompt, more ids, ids], …]}
+
+where `prompt` counts in `prompts`. A draw is answered by the tokens written (an end token included), or null where a
+logit was not finite; a look by the likeliest token after the prompt with those ids behind it and the log-probabilities
+(nats) of the ids that it names; either by a message where vLLM refused it. What cannot be gone on from is
+`{"event": "error", "message": …}`, the last line. All else that vLLM prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+
+def main() -> None:
+    """Answer until stdin closes, which ends this process and all its children."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    tasks = _tasks()
+
+    def report(event: dict[str, Any]) -> None:
+        channel.write(json.dumps(event) + "\n")
+        channel.flush()
+
+    try:
+        from vllm import LLM
+
+        llm = LLM(**next(tasks)["arguments"])
+        report({"event": "ready", "context": llm.llm_engine.vllm_config.model_config.max_model_len})
+        for task in tasks:
+            if task["do"] == "ask":
+                report({"event": "answers", **_answers(llm, task)})
+                continue
+            if task["do"] == "sleep":
+                llm.sleep(level=1)
+            else:
+                llm.wake_up()
+            report({"event": "done"})
+    except BaseException as error:
+        traceback.print_exc()
+        report({"event": "error", "message": f"{type(error).__name__}: {error}"})
+    sys.stderr.flush()
+    # vLLM leaves threads and processes behind that keep an ordinary exit waiting.
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _tasks() -> Iterator[dict[str, Any]]:
+    """The lines of stdin, read by a thread: when it closes, nobody waits for an answer any more."""
+    source = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in source:
+            waiting.put(line)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield json.loads(waiting.get())
+
+
+def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """Everything that is asked in one go, in the order of the prompts, so that what they share is still at hand."""
+    from vllm import SamplingParams
+
+    prompts, ends = task["prompts"], task["ends"]
+    # No text is made here; a draw's own log-probabilities tell whether its logits were finite.
+    common = {"detokenize": False, "flat_logprobs": True, "ignore_eos": True, "skip_clone": True}
+    rows = []
+    for place, (prompt, tail, ids) in enumerate(task["looks"]):
+        looking = SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=ids, **common)
+        rows.append((prompt, "looks", place, prompts[prompt] + tail, looking))
+    for place, (prompt, seed, tokens, temperature, top_k) in enumerate(task["draws"]):
+        drawing = SamplingParams(
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+            max_tokens=tokens,
+            stop_token_ids=ends,
+            logprobs=0,
+            **common,
+        )
+        rows.append((prompt, "draws", place, prompts[prompt], drawing))
+    rows.sort(key=lambda row: row[0])
+    outputs = _generate(llm, [(ids, parameters) for *_, ids, parameters in rows])
+    found: dict[str, Any] = {"looks": [None] * len(task["looks"]), "draws": [None] * len(task["draws"])}
+    for (_, kind, place, *_), output in zip(rows, outputs, strict=True):
+        if isinstance(output, str):
+            found[kind][place] = output
+        elif kind == "looks":
+            known = output.logprobs[0]
+            found[kind][place] = [output.token_ids[0], [known[token].logprob for token in task["looks"][place][2]]]
+        elif all(map(math.isfinite, output.logprobs.logprobs)):
+            found[kind][place] = list(output.token_ids)
+    return found
+
+
+def _generate(llm: Any, asked: list[tuple[list[int], Any]]) -> list[Any]:
+    """vLLM's output for each prompt; where it refuses a prompt, its message."""
+    if not asked:
+        return []
+    try:
+        outputs = llm.generate(
+            [{"prompt_token_ids": ids} for ids, _ in asked], [parameters for _, parameters in asked], use_tqdm=False
+        )
+        return [output.outputs[0] for output in outputs]
+    except ValueError as error:
+        # One prompt that it refuses takes the others with it.
+        if len(asked) == 1:
+            return [str(error)]
+    half = len(asked) // 2
+    return _generate(llm, asked[:half]) + _generate(llm, asked[half:])
+
+
+if __name__ == "__main__":
+    main()
