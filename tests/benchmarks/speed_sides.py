@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -32,7 +33,7 @@ class Side:
     """Who is measured: a role of speed_child.py, the Python that has its library, and what it is told.
 
     options: told with every run, such as the batch size. python is None where no environment was named: `absent` then
-    says how to name one.
+    says how to name one. limit: seconds for all that the process does, loading included; None for no limit.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Side:
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     absent: str = ""
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,10 @@ class Child:
             text=True,
             start_new_session=True,
         )
+        self._overdue = False
+        self._watch = threading.Timer(side.limit, self._end) if side.limit else None
+        if self._watch:
+            self._watch.start()
         self.load_seconds = float(self._heard()["seconds"])
 
     def run(self, work: Work, options: Mapping[str, Any] | None = None) -> Run:
@@ -148,10 +154,19 @@ class Child:
             self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(20)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._watch:
+            self._watch.cancel()
+        self._kill()
         self._process.wait()
         self._log.close()
+
+    def _end(self) -> None:
+        self._overdue = True
+        self._kill()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ask(self, what: str, work: Work, options: Mapping[str, Any]) -> tuple[dict[str, float], Any]:
         path, out = self._folder / "work.json", self._folder / "out.json"
@@ -174,6 +189,8 @@ class Child:
         return found
 
     def _last_words(self) -> str:
+        if self._overdue:
+            return f"not done within {self.side.limit:g} s"
         lines = (self._folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         status = self._process.returncode
         return " ".join(lines[-1].split())[:300] if lines else f"ended with status {status} and said nothing"
@@ -245,7 +262,7 @@ def seconds_of(runs: Sequence[Run]) -> float:
 
 def equal(left: Sequence[Any], right: Sequence[Any]) -> float:
     """The share of places where both are the same, in percent."""
-    return 100.0 * sum(a == b for a, b in zip(left, right, strict=True)) / len(left)
+    return 100.0 * sum(bool(a == b) for a, b in zip(left, right, strict=True)) / len(left)
 
 
 def check_tokens(child: Child, work: Work, count: int = 100) -> str:
