@@ -58,7 +58,7 @@ def render(tokenizer: Any, messages: Sequence[Message], answer_prefix: str = "",
         return "\n\n".join([*(m.content for m in messages), answer_prefix])
     forms = [list(messages)]
     if messages and messages[0].role == "system":
-        forms.append(_without_system(messages))
+        forms.append(without_system(messages))
     reason = ""
     for form in forms:
         try:
@@ -112,7 +112,7 @@ def _apply(tokenizer: Any, messages: Sequence[Message]) -> str:
     return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
 
-def _without_system(messages: Sequence[Message]) -> list[Message]:
+def without_system(messages: Sequence[Message]) -> list[Message]:
     """The conversation with the system text at the head of the first user message."""
     system, first, *rest = messages
     return [Message(first.role, f"{system.content}\n\n{first.content}"), *rest]

@@ -181,7 +181,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "base-url",
         "engine openai: the server's address, such as http://127.0.0.1:8000/v1; --trust-model and --trust-variant then "
-        "name models as it serves them. A key it wants stands in OPENAI_API_KEY",
+        "name models as it serves them, or NAME@URL where one lives at another address. A key it wants stands in "
+        "OPENAI_API_KEY",
         "",
         "URL",
     ),

@@ -6,6 +6,8 @@ In an environment where no trust test is collected the plugin prints nothing, wr
 from __future__ import annotations
 
 import os
+import tempfile
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,9 +19,12 @@ from trust_tests.options import OPTIONS, Option
 if TYPE_CHECKING:
     from trust_tests.run import TrustRun
     from trust_tests.session import Variant
+    from trust_tests.settings import Settings
 
 MARKER = "trust"
 _RUN = pytest.StashKey["TrustRun"]()
+_FOLDER = pytest.StashKey[Path]()
+_DISTRIBUTION_CHOSEN = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +52,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(option.key, f"see {option.flag}", type=kind, default=None)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Remember whether the user chose how pytest-xdist distributes tests, before xdist fills in its default."""
+    chosen = config.getoption("dist", "no") != "no" or config.getoption("distload", False)
+    config.stash[_DISTRIBUTION_CHOSEN] = chosen
+    return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; read the settings early where the user gave some, so that a typo costs no time."""
     config.addinivalue_line(
@@ -54,13 +67,26 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if any(config.getoption(option.key) not in (None, []) for option in OPTIONS):
         _run(config)
+    if config.getoption("dist", "no") != "no" and config.getoption("tx") and not config.getoption("collectonly"):
+        from trust_tests.parallel import Controller
+
+        chosen = config.stash.get(_DISTRIBUTION_CHOSEN, True)
+        controller = Controller(config, _folder(config), lambda: _run(config), chosen)
+        config.pluginmanager.register(controller, "trust-controller")
+
+
+def _folder(config: pytest.Config) -> Path:
+    """The folder that all processes of this run share, made when the first of them writes."""
+    if _FOLDER not in config.stash:
+        shared = getattr(config, "workerinput", {}).get("trust_run")
+        config.stash[_FOLDER] = Path(shared or Path(tempfile.gettempdir()) / f"trust-gate-{uuid.uuid4().hex}")
+    return config.stash[_FOLDER]
 
 
 def _run(config: pytest.Config) -> TrustRun:
     """The run, begun when the first trust test or trust option appears. Raises UsageError for a wrong setting."""
     if _RUN not in config.stash:
         from compressors.errors import CompressionError
-        from trust_tests.run import TrustRun
         from trust_tests.settings import SettingsError, read_settings
 
         def command_line(option: Option) -> Any:
@@ -75,16 +101,24 @@ def _run(config: pytest.Config) -> TrustRun:
             raise pytest.UsageError(str(error)) from None
         if settings.plan and getattr(config.option, "numprocesses", None):
             raise pytest.UsageError("--trust-plan: collects in this process; leave -n away")
-        shared = getattr(config, "workerinput", {}).get("trust_run")
-        config.stash[_RUN] = TrustRun(config, settings, Path(shared) if shared else None)
+        if hasattr(config, "workerinput"):
+            _pin(config, settings)
+        from trust_tests.run import TrustRun
+
+        config.stash[_RUN] = TrustRun(config, settings, _folder(config))
         config.pluginmanager.register(config.stash[_RUN], "trust-run")
     return config.stash[_RUN]
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """pytest-xdist: workers leave their parts in the controller's folder."""
-    node.workerinput["trust_run"] = str(_run(node.config).folder)
+def _pin(config: Any, settings: Settings) -> None:
+    """A worker of pytest-xdist keeps to its own GPU from now on, which should be before anything imports torch."""
+    from trust_tests.parallel import WARNING, pin_worker
+    from trust_tests.pinning import PinningError
+
+    try:
+        config.workeroutput[WARNING] = pin_worker(config.workerinput, settings)
+    except PinningError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -97,15 +131,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("variant", specs, ids=[spec.id for spec in specs], indirect=True, scope="session")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out other shards' tests, after -k, -m and their like have chosen."""
+    if any(item.get_closest_marker(MARKER) for item in items):
+        _run(config).arrange(items)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note what must be measured, and check what the user named before anything expensive."""
     asked = [item for item in session.items if item.get_closest_marker(MARKER)]
-    if not asked:
+    if not asked and (_RUN not in session.config.stash or not session.config.stash[_RUN].asked_of_all):
         return
     run = _run(session.config)
     run.ask(asked)
-    if not session.config.option.collectonly and not run.is_worker:
+    if run.asked and not session.config.option.collectonly and not run.is_worker:
         problem = run.problem_with_inputs()
         if problem:
             raise pytest.UsageError(problem)
@@ -141,6 +182,8 @@ def variant(request: pytest.FixtureRequest) -> Generator[Variant]:
 @pytest.fixture(scope="session")
 def compressed_checkpoint(variant: Variant) -> Path:
     """The folder of the variant's checkpoint, for tests that load it with tools of their own."""
+    if not variant.checkpoint.path.is_dir():
+        pytest.fail(f"variant {variant.id}: a served model has no folder", pytrace=False)
     return variant.checkpoint.path
 
 

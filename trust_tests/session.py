@@ -26,8 +26,9 @@ from trust_tests.data.benchmark import Benchmark
 from trust_tests.dimensions import get_dimension
 from trust_tests.dimensions.base import Dimension, Setup
 from trust_tests.engines.base import Engine
-from trust_tests.engines.choose import hf_options, make_engine
+from trust_tests.engines.choose import check_engine, hf_options, make_engine
 from trust_tests.engines.hf import HfOptions
+from trust_tests.engines.openai_models import ServedModel, check_served, served, split_address
 from trust_tests.engines.store import ResponseStore
 from trust_tests.evaluation import Questions, evaluate, fingerprint, restricted
 from trust_tests.gate import baseline
@@ -71,7 +72,9 @@ class Variant:
 def variant_specs(settings: Settings) -> list[VariantSpec]:
     """The run's variants with unique ids, recipes first, in the order given."""
     specs = [VariantSpec(parse_recipe(recipe).slug, recipe) for recipe in settings.recipes]
-    specs += [VariantSpec(Path(v.rstrip("/")).name or v, v, finished=True) for v in settings.variants]
+    for source in settings.variants:
+        name = source if settings.server is None else split_address(source)[0]
+        specs.append(VariantSpec(Path(name.rstrip("/")).name or name, source, finished=True))
     # A variant that bore the dense model's name would be given its evaluation.
     taken = {DENSE}
     unique = []
@@ -145,8 +148,9 @@ class GateSession:
     def check_inputs(self, dimensions: Sequence[str]) -> None:
         """Look at everything the user named before anything expensive starts.
 
-        Raises ModelError, BaselineError, CompressionError, ScorerError.
+        Raises ModelError, BaselineError, CompressionError, ScorerError, EngineError.
         """
+        check_engine(self.settings)
         if self.settings.baseline != AUTO:
             baseline.check(Path(self.settings.baseline))
         for recipe in map(parse_recipe, self.settings.recipes):
@@ -159,8 +163,8 @@ class GateSession:
         if "toxicity" in dimensions:
             self._scorer().check()
         # The dense model last: resolving it may convert or fetch.
-        for spec in (*self.settings.variants, self.settings.model):
-            self._resolve(spec)
+        models = [self._resolve(spec) for spec in (*self.settings.variants, self.settings.model)]
+        check_served(models, self.settings, self.progress.announce)
 
     def make_variant(self, spec: VariantSpec) -> Variant:
         """Compress or resolve a variant and audit it. Raises CompressionError."""
@@ -168,6 +172,9 @@ class GateSession:
 
         if spec.finished:
             checkpoint = self._resolve(spec.source)
+            if isinstance(checkpoint, ServedModel):
+                # Nobody can look into it.
+                return Variant(spec.id, checkpoint, None, {})
             found = audit(checkpoint.path, None)
             require_clean(found, checkpoint.path)
             return Variant(spec.id, checkpoint, None, found.as_dict())
@@ -291,6 +298,8 @@ class GateSession:
         )
 
     def _resolve(self, spec: str) -> Checkpoint:
+        if self.settings.server is not None:
+            return served(spec, self.settings.server, self.run)
         return resolve(spec, cache=self.settings.cache, offline=self.settings.offline, announce=self.progress.announce)
 
     def _engine(self, checkpoint: Checkpoint) -> Engine:
@@ -393,5 +402,5 @@ def _model(name: str, checkpoint: Checkpoint, recipe: str | None, audit: Mapping
         "recipe": recipe,
         "fingerprint": checkpoint.fingerprint,
         "audit": None if audit is None else json.loads(json.dumps(audit)),
-        "size_bytes": sum(weights),
+        "size_bytes": sum(weights) or None,
     }
