@@ -6,13 +6,9 @@ pytest-xdist every process has one: workers measure and leave parts in a shared 
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
-import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +17,7 @@ import pytest
 
 from compressors.errors import CompressionError
 from compressors.files import write_atomically
+from trust_tests import parallel
 from trust_tests.data.errors import DataError
 from trust_tests.dimensions import DimensionError, dimension_names
 from trust_tests.engines.base import EngineError
@@ -34,6 +31,7 @@ from trust_tests.report import results as results_file
 from trust_tests.scorers.toxicity import ScorerError
 from trust_tests.session import GateError, GateSession, Variant, VariantSpec
 from trust_tests.settings import Settings
+from trust_tests.sharding import Asked, groups, shard_of
 
 if TYPE_CHECKING:
     from trust_tests.report.results import Results
@@ -44,25 +42,18 @@ EXIT_UNMEASURED = 3
 _VERSIONS = ("pytest-trust-gate", "torch", "transformers", "tokenizers", "compressed-tensors", "alt-profanity-check")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A collected trust test: what must be measured before anything may be green."""
-
-    node: str
-    dimension: str
-    variant: str
-
-
 class TrustRun:
     """State and hooks of a run with trust tests. `folder` is shared by all processes of the run."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, folder: Path | None = None) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, folder: Path) -> None:
         self.config = config
         self.settings = settings
         self.is_worker = hasattr(config, "workerinput")
-        self.folder = folder or Path(tempfile.gettempdir()) / f"trust-gate-{uuid.uuid4().hex}"
+        self.folder = folder
         self.session = GateSession(settings, self.folder, Progress(config))
+        # What was collected: this shard's gates, and those of all shards.
         self.asked: tuple[Asked, ...] = ()
+        self.asked_of_all: tuple[Asked, ...] = ()
         self.results: Results | None = None
         self._why: dict[str, str] = {}
         self._plan: list[str] = []
@@ -72,11 +63,46 @@ class TrustRun:
         """Where the HTML report will lie."""
         return self.settings.results / "report.html"
 
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether this is a shard to which no gate falls."""
+        return self.settings.shard is not None and not self.asked
+
+    @property
+    def _workers(self) -> int:
+        """Workers among which tests are dealt out by variant; 1 where that is no affair of ours."""
+        return int(getattr(self.config, "workerinput", {}).get(parallel.WORKERS, 1))
+
+    def arrange(self, items: list[pytest.Item]) -> None:
+        """Leave out other shards' trust tests; among parallel workers, bring the rest into its groups' order."""
+        collected = {item: _asked(item) for item in items if item.get_closest_marker("trust")}
+        self.asked_of_all = tuple(collected.values())
+        shard = self.settings.shard
+        if shard is not None:
+            own = shard_of(self.asked_of_all, shard)
+            left_out = {item for item, asked in collected.items() if asked.gate not in own}
+            items[:] = [item for item in items if item not in left_out]
+            self.config.hook.pytest_deselected(items=[item for item in collected if item in left_out])
+            collected = {item: asked for item, asked in collected.items() if item not in left_out}
+        if self._workers > 1:
+            nodes = [node for group in groups([*collected.values()], self._workers) for node in group.nodes]
+            ordered = iter(sorted(collected, key=lambda item: nodes.index(item.nodeid)))
+            items[:] = [next(ordered) if item in collected else item for item in items]
+
     def ask(self, items: Sequence[pytest.Item]) -> None:
-        """Note the collected trust tests."""
-        self.asked = tuple(_asked(item) for item in items)
+        """Note the trust tests that will run, in the order in which they were collected."""
+        places = {asked.node: place for place, asked in enumerate(self.asked_of_all)}
+        self.asked = tuple(sorted(map(_asked, items), key=lambda asked: places.get(asked.node, len(places))))
+        if self.settings.shard is None:
+            self.asked_of_all = self.asked
         if self.is_worker:
-            write_atomically(self.folder / "asked.json", json.dumps([asdict(asked) for asked in self.asked]))
+            parallel.write_note(self.folder, self.asked_of_all, self.asked, self._workers)
+
+    def recall(self) -> None:
+        """Learn from the workers what was collected: their controller collects nothing itself."""
+        note = parallel.read_note(self.folder)
+        if note is not None:
+            self.asked_of_all, self.asked = (tuple(Asked(**one) for one in note[key]) for key in ("all", "own"))
 
     def problem_with_inputs(self) -> str | None:
         """The first thing the user named that cannot be used, as one line."""
@@ -122,7 +148,8 @@ class TrustRun:
             _, record = self.session.judge(dimension, variant)
         except USER_ERRORS as error:
             record = results_file.failed_record(variant.id, dimension, str(error))
-        position = next((index for index, asked in enumerate(self.asked) if asked.node == node), len(self.asked))
+        places = [asked.node for asked in self.asked_of_all]
+        position = places.index(node) if node in places else len(places)
         self.session.write_part(node, position, record, variant)
         if record["verdict"] != Verdict.PASS:
             pytest.fail(self._message(record), pytrace=False)
@@ -145,12 +172,20 @@ class TrustRun:
         sided = "one-sided, " if s.one_sided else ""
         return (
             f"trust gate: model {s.model}, protocol {s.protocol}, tier {s.tier}, "
-            f"tolerance {sided}{s.tolerance:g} points, baseline {s.baseline}"
+            f"tolerance {sided}{s.tolerance:g} points, baseline {s.baseline}{self._shard()}"
         )
+
+    def _shard(self) -> str:
+        """The end of the header in a shard."""
+        shard = self.settings.shard
+        if shard is None:
+            return ""
+        share = f"{len(self.asked)} of {len(self.asked_of_all)} gates" if self.asked else "nothing to do"
+        return f", shard {shard.number} of {shard.of}: {share}"
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Print the header where trust tests were collected."""
-        return [self.header(), *self._plan] if self.asked else []
+        return [self.header(), *self._plan] if self.asked_of_all else []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
@@ -168,12 +203,16 @@ class TrustRun:
         """Assemble the results, write them with the report, and see that nothing unmeasured ends green."""
         if self.is_worker or self.config.option.collectonly or self.settings.plan:
             return
-        asked = self.asked or self._asked_by_workers()
-        if not asked or session.exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+        if not self.asked_of_all:
+            self.recall()
+        if not self.asked_of_all or session.exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
             return
-        self.results = self._assemble(asked)
+        self.results = self._assemble()
         self._write(self.results)
-        if self.results.verdict is Verdict.ERROR and session.exitstatus in (0, 1):
+        if self.nothing_to_do:
+            # By plan, and still no PASS: whoever looks at this shard alone must not take it for one.
+            session.exitstatus = session.exitstatus or pytest.ExitCode.NO_TESTS_COLLECTED
+        elif self.results.verdict is Verdict.ERROR and session.exitstatus in (0, 1):
             session.exitstatus = EXIT_UNMEASURED
         elif self.results.verdict is not Verdict.PASS and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -197,14 +236,7 @@ class TrustRun:
         if not self.is_worker:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _asked_by_workers(self) -> tuple[Asked, ...]:
-        try:
-            noted = json.loads((self.folder / "asked.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return ()
-        return tuple(Asked(**entry) for entry in noted)
-
-    def _assemble(self, asked: Sequence[Asked]) -> Results:
+    def _assemble(self) -> Results:
         parts = results_file.read_parts(self.folder)
         measured = {part["node"] for part in parts}
         absent: list[dict[str, Any]] = [
@@ -215,8 +247,8 @@ class TrustRun:
                 "models": {},
                 "dimensions": {},
             }
-            for position, a in enumerate(asked)
-            if a.node not in measured
+            for position, a in enumerate(self.asked_of_all)
+            if a in self.asked and a.node not in measured
         ]
         ordered = sorted([*parts, *absent], key=lambda part: (part["position"], part["node"]))
         s = self.settings
@@ -240,10 +272,11 @@ class TrustRun:
         }
         return results_file.assemble(
             ordered,
-            [{"node": a.node, "reason": self._reason(a.node)} for a in asked if a.node not in measured],
+            [{"node": a.node, "reason": self._reason(a.node)} for a in self.asked if a.node not in measured],
             shown,
             shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
             _versions(),
+            results_file.Plan(self.asked_of_all, s.shard),
         )
 
     def _reason(self, node: str) -> str:

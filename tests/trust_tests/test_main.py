@@ -9,7 +9,7 @@ from trust_tests.__main__ import main
 
 RESULTS = {
     "schema": "trust-gate/results",
-    "version": 3,
+    "version": 4,
     "verdict": "ERROR",
     "settings": {"model": "m", "tolerance": 5.0},
     "models": {},

@@ -13,6 +13,7 @@ from trust_tests.report.figures import count, listed, percent, plain, points, si
 from trust_tests.report.view import DENSE, Gate, Report
 
 Quote = Callable[[str], str]
+MERGE = "python -m trust_tests merge"
 
 
 def headline(report: Report, quote: Quote) -> str:
@@ -20,6 +21,8 @@ def headline(report: Report, quote: Quote) -> str:
     if report.contradiction:
         return "The stored verdict says PASS, but not every gate passed"
     total = len(report.gates)
+    if not total and report.shard is not None and not report.unmeasured:
+        return f"Shard {report.shard.name} has nothing to do: there are only {count(report.shard.gates, 'gate')}"
     if not total:
         return "No gate was measured"
     if report.verdict is Verdict.PASS:
@@ -67,9 +70,17 @@ def _delta(gate: Gate) -> str:
     return "" if gate.delta is None else f" ({signed(gate.delta, gate.tolerance)})"
 
 
+def shard_note(report: Report) -> str:
+    """What a shard's verdict is worth, in one sentence; empty for a whole run."""
+    if report.shard is None or report.contradiction:
+        return ""
+    share = f"{len(report.gates)} of {count(report.shard.gates, 'gate')}"
+    return f"This is shard {report.shard.name}: its verdict is of {share} only; {MERGE} joins the shards."
+
+
 def data_facts(report: Report) -> list[tuple[str, str]]:
     """What of the questions a reader must know before any score: a limit, what was left out, and foreign files."""
-    facts = []
+    facts = [] if report.shard is None else [("Shard", report.shard.name)]
     for name in ("data", "items", "scorer"):
         value = report.settings.get(name, "none")
         if value != "none" and not (name == "scorer" and value == "embedded"):
@@ -108,6 +119,8 @@ def next_step(report: Report, quote: Quote) -> str:
         steps.append(_after_doubt(undecided[0], quote))
     if steps:
         return " ".join(filter(None, [*steps, _release_candidates(report, quote)]))
+    if not report.gates and report.shard is not None:
+        return f"Join the other shards' results: {MERGE}."
     if not report.gates:
         return "Select at least one gate: nothing unmeasured is ever green."
     if report.verdict is not Verdict.PASS:
@@ -166,6 +179,8 @@ def _after_success(report: Report, quote: Quote) -> str:
         sentence += f" {_names(rigid, quote, deltas=False)} had no room to fall, so passing there shows nothing."
     if report.not_asked:
         sentence += f" Not asked: {quote(', '.join(report.not_asked))}."
+    if report.shard is not None:
+        sentence += f" Release nothing on one shard: {MERGE} joins them."
     return sentence
 
 
@@ -196,7 +211,7 @@ def cells_note(gate: Gate) -> str:
 
 def _release_candidates(report: Report, quote: Quote) -> str:
     """The variants that pass every dimension of the table, if any do."""
-    if report.unmeasured:
+    if report.unmeasured or report.shard is not None:
         return ""
     sound = [
         quote(model.name)

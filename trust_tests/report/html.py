@@ -69,6 +69,7 @@ def render_html(data: Mapping[str, object]) -> str:
             headline=advice.headline(report, _quoted),
             next_step=advice.next_step(report, _quoted),
             facts=_facts(report),
+            shard_note=advice.shard_note(report),
             suite_note=confidence.suite_note(report),
             doubt_note=confidence.doubt_note(report),
             unfit_note=confidence.unfit_note(report, _quoted),

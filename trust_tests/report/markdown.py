@@ -57,8 +57,7 @@ def _within(limit: int, blocks: Iterable[str]) -> str:
 def _blocks(report: Report) -> Iterator[str]:
     yield f"## {_SYMBOLS[report.verdict]} Trust gate: {report.verdict.value} — {advice.headline(report, code)}"
     yield f"**Next:** {advice.next_step(report, code)}"
-    notes = (confidence.suite_note(report), confidence.unfit_note(report, code), confidence.doubt_note(report))
-    yield from filter(None, notes)
+    yield from filter(None, (advice.shard_note(report), *_notes(report)))
     if report.rows:
         yield "\n".join(_table(report))
     facts = [(name, report.settings[name]) for name in _FACTS if name in report.settings]
@@ -80,6 +79,10 @@ def _blocks(report: Report) -> Iterator[str]:
     for gate in report.gates:
         if gate.verdict is not Verdict.PASS:
             yield from _details(gate)
+
+
+def _notes(report: Report) -> tuple[str, ...]:
+    return confidence.suite_note(report), confidence.unfit_note(report, code), confidence.doubt_note(report)
 
 
 def _table(report: Report) -> Iterator[str]:

@@ -37,6 +37,7 @@ from trust_tests.report.view import (
     Refusals,
     Report,
     Row,
+    ShardView,
     Unmeasured,
 )
 
@@ -88,7 +89,15 @@ def read(data: Mapping[str, object]) -> Report:
         unmeasured=unmeasured,
         seeds=seeds(root, titles),
         controls=controls(root, titles),
+        shard=_shard(root),
     )
+
+
+def _shard(root: Node) -> ShardView | None:
+    node = root.find("shard")
+    if node is None:
+        return None
+    return ShardView(node.need("number").count(), node.need("of").count(), len(elements_at(root, "asked")))
 
 
 def _verdict(node: Node) -> Verdict:

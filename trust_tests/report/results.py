@@ -1,8 +1,8 @@
 """results.json: everything a verdict and a report rest on, without a clock in it.
 
-Schema `trust-gate/results`, version 3 (2 had no intervals, 1 no `parts` either). While tests run, every
-gate writes one part into the run's folder (several processes may); at the end the parts become one document. Reports
-are built from this document alone.
+Schema `trust-gate/results`, version 4 (3 told nothing of shards, 2 had no intervals, 1 no `parts` either). While tests
+run, every gate writes one part into the run's folder (several processes may); at the end the parts become one
+document. Reports are built from this document alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,18 @@ from trust_tests.gate.verdict import Change, Judgement, Verdict, suite_verdict
 from trust_tests.records import EQUIVALENCE, POINT, Channel, Evaluation, Outcome, outcome_as_dict
 from trust_tests.report.families import seed_spread, with_holm
 from trust_tests.report.text import Clip, clip
+from trust_tests.settings import Shard
+from trust_tests.sharding import Asked
 
 SCHEMA = "trust-gate/results"
-VERSION = 3
+VERSION = 4
 FILE_NAME = "results.json"
 OUTCOMES = "outcomes"
 # Changed answers kept per gate for the report, and characters kept of each text.
 SHOWN_CHANGES = 12
 SHOWN_CHARACTERS = 4000
+# Bytes; file systems take 255 with the extension.
+_LONGEST_NAME = 200
 _CUT_MARK = re.compile(r"… \(([0-9,]{1,24}) more characters\)\Z")
 
 
@@ -49,6 +53,14 @@ class Results:
     def verdict(self) -> Verdict:
         """The suite's verdict."""
         return Verdict(self.data["verdict"])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run was asked: every gate of all its shards, in order, and which shard this is (None: the whole)."""
+
+    asked: Sequence[Asked] = ()
+    shard: Shard | None = None
 
 
 def gate_record(variant: str, dense: Evaluation, compressed: Evaluation, judgement: Judgement) -> dict[str, Any]:
@@ -133,7 +145,7 @@ def write_part(folder: Path, part: Mapping[str, Any], sides: Mapping[str, Evalua
     gate = part["gate"]
     name = sha256_text(f"{gate['dimension']}\n{gate['variant']}")[:32]
     for model, evaluation in sides.items():
-        target = folder / OUTCOMES / _file_name(model) / f"{_file_name(evaluation.dimension)}.json"
+        target = folder / outcomes_file(model, evaluation.dimension)
         document = {
             "model": model,
             "dimension": evaluation.dimension,
@@ -165,8 +177,12 @@ def assemble(
     settings: Mapping[str, Any],
     command: str,
     versions: Mapping[str, str],
+    plan: Plan = Plan(),
 ) -> Results:
-    """One document from a run's parts. `unmeasured` lists test nodes that were asked for and left no part."""
+    """One document from a run's parts. `unmeasured` lists test nodes that were asked for and left no part.
+
+    A shard without a single gate is no PASS: it has measured nothing.
+    """
     unmeasured = list(unmeasured)
     gates = [part["gate"] for part in parts]
     models: dict[str, Any] = {}
@@ -184,6 +200,8 @@ def assemble(
             "schema": SCHEMA,
             "version": VERSION,
             "verdict": verdict.value,
+            "shard": None if plan.shard is None else asdict(plan.shard) | {"gates": len(gates)},
+            "asked": [asdict(one) for one in plan.asked],
             "settings": dict(settings),
             "command": command,
             "versions": dict(versions),
@@ -225,9 +243,18 @@ def load_results(path: Path) -> Results:
     return Results(data, file)
 
 
+def outcomes_file(model: str, dimension: str) -> Path:
+    """Where a model's graded answers in a dimension lie, relative to a results folder."""
+    return Path(OUTCOMES) / _file_name(model) / f"{_file_name(dimension)}.json"
+
+
 def _file_name(name: str) -> str:
-    """A name that every file system takes: variant ids hold characters such as `:`."""
-    return re.sub(r"[^\w.+-]", "_", name)
+    """A name that every file system takes, another for every name: `2:4` is `2=3a4`.
+
+    A dot at the beginning would hide the file, or lead out of the folder.
+    """
+    shown = re.sub(r"[^\w.+-]|\A\.", lambda found: f"={ord(found[0]):02x}", name)
+    return shown if len(shown.encode()) <= _LONGEST_NAME else f"{shown[:40]}=-{sha256_text(name)[:32]}"
 
 
 def _number(value: float) -> float | None:

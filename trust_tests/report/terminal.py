@@ -37,7 +37,7 @@ def summary_lines(
     finding = f"{report.verdict.value}: {advice.headline(report, _quoted)}"
     lines = _wrapped(finding, width, color, report.verdict)
     lines += _wrapped(f"next: {advice.next_step(report, _quoted)}", width)
-    for note in (confidence.suite_note(report), confidence.unfit_note(report, _quoted)):
+    for note in (advice.shard_note(report), confidence.suite_note(report), confidence.unfit_note(report, _quoted)):
         lines += _wrapped(f"note: {note}", width) if note else []
     if report.gates:
         lines.append("")

@@ -302,6 +302,20 @@ class Unmeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardView:
+    """Part `number` of `of` of a run that has `gates` gates in all."""
+
+    number: int
+    of: int
+    gates: int
+
+    @property
+    def name(self) -> str:
+        """`2 of 4`."""
+        return f"{self.number} of {self.of}"
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A whole run."""
 
@@ -320,6 +334,7 @@ class Report:
     unmeasured: tuple[Unmeasured, ...]
     seeds: tuple[SeedFamily, ...] = ()
     controls: tuple[Control, ...] = ()
+    shard: ShardView | None = None
 
     @property
     def unfit(self) -> tuple[Control, ...]:

@@ -118,7 +118,7 @@ def test_parts_become_one_document_in_the_order_asked(tmp_path: Path) -> None:
     publish_outcomes(tmp_path / "run", tmp_path / "out")
     path = save_results(results, tmp_path / "out")
     assert load_results(tmp_path / "out").data == load_results(path).data == results.data
-    stored = json.loads((tmp_path / "out" / "outcomes" / "odd_name_x" / "toy.json").read_text())
+    stored = json.loads((tmp_path / "out" / "outcomes" / "odd=3aname=2fx" / "toy.json").read_text())
     assert stored["outcomes"][0]["channel"] == "answered"
 
 
@@ -136,10 +136,10 @@ def test_an_earlier_runs_answers_do_not_linger(tmp_path: Path) -> None:
         ("[" * 100_000, "cannot be read"),
         ("[]", "not a results file"),
         ('{"schema": "other"}', "not a results file"),
-        ('{"schema": "trust-gate/results", "version": 99}', "schema version 99, this program reads 3"),
+        ('{"schema": "trust-gate/results", "version": 99}', "schema version 99, this program reads 4"),
         (
             '{"schema": "trust-gate/results", "version": 1}',
-            "schema version 1, this program reads 3; install the version that wrote it, or run the suite again",
+            "schema version 1, this program reads 4; install the version that wrote it, or run the suite again",
         ),
     ],
 )
