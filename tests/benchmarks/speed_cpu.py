@@ -156,7 +156,13 @@ class Bench:
         if own and name != OURS:
             found[f"same_{kind}_as_ours_percent"] = equal(form(own[0]), form(others[0]))
         if compared:
-            found["ties_at_the_top"] = others[0].tied()
+            found["ties_at_the_top"] = sum(others[0].tied())
+            if own and name != OURS:
+                tied = [any(pair) for pair in zip(own[0].tied(), others[0].tied(), strict=True)]
+                pairs = zip(own[0].letters(), others[0].letters(), tied, strict=True)
+                clear = [mine == theirs for mine, theirs, tie in pairs if not tie]
+                if clear:
+                    found["same_letters_where_neither_ties_percent"] = 100.0 * sum(clear) / len(clear)
         print("".join(f"    {key.replace('_', ' ')} {value:.2f}\n" for key, value in found.items()), end="")
         return found
 

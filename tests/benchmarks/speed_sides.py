@@ -78,7 +78,8 @@ class Work:
 
     def part(self, count: int) -> Work:
         """Of so many questions, evenly spread over all."""
-        kept = sorted({place * len(self.ids) // count for place in range(min(count, len(self.ids)))})
+        wanted = min(count, len(self.ids))
+        kept = [place * len(self.ids) // wanted for place in range(wanted)]
         return Work(
             tuple(self.requests[place] for place in kept),
             tuple(self.texts[place] for place in kept),
@@ -208,9 +209,9 @@ class Run:
         """The place of each question's most probable choice, the first of equals."""
         return [max(range(len(a["logprobs"])), key=a["logprobs"].__getitem__) for a in self.answers]
 
-    def tied(self) -> int:
-        """On how many questions two choices are equally probable at the top."""
-        return sum(sorted(a["logprobs"])[-1] == sorted(a["logprobs"])[-2] for a in self.answers)
+    def tied(self) -> list[bool]:
+        """For each question, whether two choices are equally probable at the top."""
+        return [a["logprobs"].count(max(a["logprobs"])) > 1 for a in self.answers]
 
     def texts(self) -> list[str]:
         """What was written."""
