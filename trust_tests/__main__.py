@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m trust_tests"
 USAGE_ERROR = 2
+UNMEASURED = 3
 
 
 class CommandError(Exception):
@@ -148,13 +150,54 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (report, calibrate)
+def merge(commands: Commands) -> None:
+    """Add `merge`: join the results of shards."""
+    parser = commands.add_parser(
+        "merge",
+        help="join the results of shards (--trust-shard), or of several runs of one dense model",
+        description="Join results folders into one, with its report. Needs no model, no GPU and no network. What was "
+        "asked and is in none of the folders is an ERROR: a missing shard is never green.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=textwrap.dedent(
+            """\
+            examples:
+              pytest --pyargs trust_tests --trust-shard=1/2 --trust-results=part-1     (on one machine)
+              pytest --pyargs trust_tests --trust-shard=2/2 --trust-results=part-2     (on another)
+              python -m trust_tests merge part-1 part-2 -o trust-results
+                  writes results.json, report.html and every graded answer
+
+            exit status: 0 every gate passed; 1 one regressed or could not be decided; 3 something was not measured;
+            2 the folders cannot be joined
+            """
+        ),
+    )
+    parser.add_argument("results", metavar="RESULTS", type=Path, nargs="+", help="results folders, of all shards")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="where the whole is written")
+    parser.set_defaults(run=_run_merge)
+
+
+def _run_merge(arguments: argparse.Namespace) -> int:
+    from trust_tests.gate.verdict import Verdict
+    from trust_tests.merging import MergeError, merge_results
+    from trust_tests.report.terminal import summary_lines
+
+    try:
+        results = merge_results(arguments.results, arguments.output)
+    except MergeError as error:
+        raise CommandError(str(error)) from None
+    width = shutil.get_terminal_size().columns
+    print("\n".join(summary_lines(results.data, width, report_path=arguments.output / "report.html")))
+    statuses = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.ERROR: UNMEASURED}
+    return statuses[results.verdict]
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (report, calibrate, merge)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 for input that cannot be used)."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Rebuild reports of trust gates, and measure the gate itself."
+        prog=PROGRAM, description="Rebuild and join reports of trust gates, and measure the gate itself."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in COMMANDS:

@@ -83,7 +83,8 @@ def groups(asked: Sequence[Asked], workers: int) -> list[Group]:
 
     The order of a group's tests is turned by its variant's place among those that run at the same time: the dense
     model is asked once per dimension, under a lock, and workers that began with the same dimension would stand in one
-    queue until the end. Begun at different ones, each finds the others' dense answers when it comes to theirs.
+    queue until the end. Begun at different ones, each finds the others' dense answers when it comes to theirs. Groups
+    of one dimension have no choice: of two such, one waits for the other's dense answers, once.
     """
     variants: dict[str, list[Asked]] = {}
     for one in asked:
