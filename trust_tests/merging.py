@@ -38,7 +38,8 @@ from trust_tests.sharding import Asked, shards
 
 # Where parts may have been measured: what counts about a device stands in the fingerprints.
 _FREE_SETTINGS = ("device",)
-_SHARD_OPTION = "--trust-shard"
+# What tells the commands of a run's shards apart.
+_OWN_OPTIONS = ("--trust-shard", "--trust-results")
 _HOLM = "flip_p_holm"
 
 Gate = tuple[str, str]
@@ -271,7 +272,7 @@ def _whole(command: str) -> str:
     kept = [
         word
         for before, word in zip(["", *words], words, strict=False)
-        if before != _SHARD_OPTION and word != _SHARD_OPTION and not word.startswith(f"{_SHARD_OPTION}=")
+        if before not in _OWN_OPTIONS and word.partition("=")[0] not in _OWN_OPTIONS
     ]
     return shlex.join(kept)
 

@@ -17,7 +17,7 @@ class VariantScheduling(LoadGroupScheduling):  # type: ignore[misc]  # xdist has
     """xdist's loadgroup, the groups being those of `trust_tests.sharding.groups`.
 
     No `xdist_group` mark is set: xdist writes its name into the test's id, which should be one however the test is run,
-    and which pytest 9.2 no longer lets xdist 3.8 do. groups: group by test id, asked for when the first test is dealt out.
+    and which pytest 9.2 no longer lets xdist 3.8 do. groups: by test id, asked for when the first test is dealt out.
     """
 
     def __init__(self, config: pytest.Config, log: Producer, groups: Callable[[], Mapping[str, str]]) -> None:

@@ -15,7 +15,6 @@ from trust_tests.settings import Shard
 from trust_tests.sharding import Asked, cost, groups, shard_of, shards
 
 from . import test_plugin
-from .test_plugin import COARSE, RECIPE
 
 gate, toys = test_plugin.gate, test_plugin.toys
 
@@ -96,26 +95,6 @@ def test_the_parts_of_a_split_variant_cost_about_the_same() -> None:
 
 def document(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())  # type: ignore[no-any-return]
-
-
-def test_shards_run_their_own_gates_and_leave_other_tests_alone(gate: Any, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(test_toys=test_plugin.TESTS + "\ndef test_ordinary(): pass\n")
-    run = []
-    for number in (1, 2, 3):
-        results = f"--trust-results=part-{number}"
-        done = gate(f"--trust-shard={number}/3", results, "-v", "--trust-tolerance=100", recipes=(RECIPE, COARSE))
-        assert done.ret == 0, done.stdout.str()
-        done.stdout.fnmatch_lines(["*test_ordinary PASSED*", f"*This is shard {number} of 3: its verdict is of *"])
-        found = document(pytester.path / f"part-{number}")
-        assert found["shard"] == {"number": number, "of": 3, "gates": len(found["gates"])}
-        assert found["verdict"] == "PASS"
-        assert found["unmeasured"] == []
-        assert len(found["asked"]) == 4
-        share = f"shard {number} of 3: {len(found['gates'])} of 4 gates"
-        done.stdout.fnmatch_lines([f"trust gate: model *, {share}"])
-        assert f"shard {number} of 3" in (pytester.path / f"part-{number}" / "report.html").read_text()
-        run += [(record["variant"], record["dimension"]) for record in found["gates"]]
-    assert sorted(run) == sorted((one["variant"], one["dimension"]) for one in found["asked"])
 
 
 @pytest.mark.parametrize("ordinary", [False, True])
