@@ -125,9 +125,9 @@ class OpenAIEngine:
         if len(failures) < len(batch):
             self._answered = True
         elif not self._answered and not any(map(_is_too_long, failures)):
-            reason, count = Counter(map(str, failures)).most_common(1)[0]
-            of = f"{count} of {len(batch)} requests" if count < len(batch) else "every request"
-            raise EngineError(f"model {self._model.name!r} at {self._model.url}: {of} failed: {reason}")
+            [(reason, _)] = Counter(map(str, failures)).most_common(1)
+            where = f"model {self._model.name!r} at {self._model.url}"
+            raise EngineError(f"{where}: not one of {len(batch)} requests was answered: {reason}")
         return [
             Response(item_id=request.item_id, error=str(result)) if isinstance(result, FailedRequestError) else result
             for request, result in zip(batch, results, strict=True)

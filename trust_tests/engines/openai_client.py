@@ -224,7 +224,7 @@ def _message(body: Any) -> str:
     for key in ("error", "message", "detail"):
         if isinstance(body, dict) and body.get(key):
             return _message(body[key])
-    return body if isinstance(body, str) else "" if body is None else str(body)
+    return body if isinstance(body, str) else str(body) if isinstance(body, list) else ""
 
 
 def _retry_after(header: str | None) -> float:
