@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -61,13 +60,16 @@ class Suite:
         self.pytester = pytester
         self.notes = pytester.path / "notes.jsonl"
         monkeypatch.setenv("NOTES", str(self.notes))
+        # Other plugins take most of a small run's time.
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         (pytester.path / "test_toys.py").unlink()
         pytester.makeconftest(CONFTEST)
         pytester.makepyfile(test_gates=GATES, test_plain=PLAIN)
 
-    def run(self, *arguments: str) -> pytest.RunResult:
+    def run(self, *arguments: str, alone: bool = False) -> pytest.RunResult:
         self.notes.write_text("")
-        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+        plugins = [f"-p{name}" for name in ("no:cacheprovider", "trust_tests.plugin", *(() if alone else ("xdist",)))]
+        return self.pytester.runpytest_subprocess(*plugins, *arguments)
 
     def seen(self) -> Iterator[tuple[str, str, str | None]]:
         """Test, worker and GPU, in the order in which the tests ran."""
@@ -229,7 +231,7 @@ def read():
     done.assert_outcomes(passed=4)
 
 
-def test_workers_without_xdist_are_no_affair_of_ours(suite: Suite) -> None:
-    done: Any = suite.run("test_gates.py", "-p", "no:xdist", RECIPES[0])
+def test_without_xdist_nothing_is_pinned(suite: Suite) -> None:
+    done = suite.run("test_gates.py", RECIPES[0], alone=True)
     done.assert_outcomes(passed=4)
     assert suite.gpus() == {None: {"7,GPU-5a1f,MIG-0c/1/0"}}

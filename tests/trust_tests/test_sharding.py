@@ -97,8 +97,7 @@ def document(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("ordinary", [False, True])
-@pytest.mark.parametrize("parallel", [(), ("-n", "2")])
+@pytest.mark.parametrize(("ordinary", "parallel"), [(False, ()), (True, ()), (True, ("-n", "2"))])
 def test_a_shard_without_gates_is_not_green(
     gate: Any, pytester: pytest.Pytester, ordinary: bool, parallel: tuple[str, ...]
 ) -> None:
