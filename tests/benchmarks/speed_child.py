@@ -41,7 +41,10 @@ class Worker(Protocol):
 
 
 class OwnEngine:
-    """An engine of this package. With `fresh` every run has a new one, so that none profits from an earlier one."""
+    """An engine of this package. With `fresh` every run has a new one, so that none profits from an earlier one.
+
+    It is then warmed up with the first `warm` prompts. Otherwise prompts must differ from run to run.
+    """
 
     def __init__(self, config: Options) -> None:
         from compressors.models import Checkpoint
@@ -61,10 +64,11 @@ class OwnEngine:
         raise NotImplementedError
 
     def prepare(self, work: Work, options: Options) -> None:
-        if self._config["fresh"]:
-            if self._engine is not None:
-                self._engine.close()
-            self._engine = self._new(options)
+        if not self._config["fresh"]:
+            return
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = self._new(options)
         first = _requests(work)[: self._config["warm"]]
         for batch in self._engine.batches(first):
             self._engine.respond(batch)
@@ -155,7 +159,8 @@ class RawVllm:
         self._llm = LLM(config["model"], dtype=config["dtype"], generation_config="vllm", **config["engine"])
 
     def prepare(self, work: Work, options: Options) -> None:
-        self._ask(work, self._warm)
+        if self._warm:
+            self._ask(work, self._warm)
         self._llm.reset_prefix_cache()
 
     def answer(self, work: Work, options: Options) -> Answers:
@@ -186,7 +191,7 @@ class Generate:
         self._model = AutoModelForCausalLM.from_pretrained(config["model"], dtype=dtype, device_map=config["device"])
 
     def prepare(self, work: Work, options: Options) -> None:
-        self._ask(work, options["batch_size"], options["batch_size"])
+        pass
 
     def answer(self, work: Work, options: Options) -> Answers:
         return self._ask(work, options["batch_size"], len(work["ids"]))

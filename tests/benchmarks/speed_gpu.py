@@ -15,9 +15,10 @@ temporary folder, then asks every side, one process after the other, three works
     vllm         vLLM offline, `LLM.generate` on token ids (`choose`: one new token, no choices compared)
     generate     transformers' `generate` in batches of 128 (`choose`: of 32, for memory; one new token)
 
-Loading and a warm-up stand apart and are in no rate. Every round has prompts of its own, so that no cache of an
-earlier one helps. Random weights cost what trained ones cost; what is written means nothing. Each side ends after
-`--limit` seconds. The JSON has for each side the rates that plan_table reads: prompt tokens and new tokens a second.
+Loading and a warm-up round (`generate`: a batch) stand apart and are in no rate. Every round has prompts of its own, so
+that no cache of an earlier one helps. Random weights cost what trained ones cost; what is written means nothing. Each
+side ends after `--limit` seconds. The JSON has for each side the rates that plan_table reads: prompt tokens and new
+tokens a second.
 A check without a GPU:
 
     python -m tests.benchmarks.speed_gpu --tiny
@@ -124,7 +125,7 @@ def sides(chosen: argparse.Namespace, checkpoint: Checkpoint, size: Size) -> lis
     """The sides asked for."""
     device = "cpu" if chosen.tiny else "cuda"
     base: dict[str, Any] = {"model": str(checkpoint.path), "dtype": "bfloat16", "device": device}
-    base |= {"fresh": False, "warm": chosen.warm or size.prompts // 2}
+    base |= {"fresh": False, "warm": 0}
     environment = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     if chosen.tiny:
         environment |= thread_environment(chosen.threads)
@@ -148,33 +149,34 @@ def sides(chosen: argparse.Namespace, checkpoint: Checkpoint, size: Size) -> lis
 def measure(
     child: Child, works: Sequence[str], size: Size, rounds: int, checkpoint: Checkpoint
 ) -> dict[str, list[Run]]:
-    """A side's runs of each work; a work that fails is named, and ends the side."""
+    """A side's runs of each work, the first a warm-up; a work that fails is named, and ends the side."""
     runs: dict[str, list[Run]] = {}
     for name in works:
         options = {"batch_size": BATCH[name]} if child.side.role == "generate" else {}
-        for seed in range(rounds):
-            try:
-                run = child.run(work_of(name, size, seed, checkpoint), options)
-            except SideError as error:
-                print(f"{name}: {error}", flush=True)
-                return runs
-            runs.setdefault(name, []).append(run)
-    return runs
+        try:
+            for seed in range(-1, rounds):  # the first is the warm-up
+                work = work_of(name, size, seed, checkpoint)
+                if seed < 0 and options:
+                    work = work.part(BATCH[name])
+                runs.setdefault(name, []).append(child.run(work, options))
+        except SideError as error:
+            print(f"{name}: {error}", flush=True)
+            break
+    return {name: own for name, own in runs.items() if len(own) > 1}
 
 
-def rates(runs: dict[str, list[Run]], size: Size) -> dict[str, float]:
+def rates(seconds: dict[str, float], size: Size) -> dict[str, float]:
     """Tokens a second: `prefill` of prompts that share nothing, `decode` of what is written after them.
 
-    `shared_prefill` counts all tokens of prompts that share most of theirs.
+    `shared_prefill` counts all tokens of prompts that share most of theirs. seconds: of each work.
     """
     found = {}
-    if "read" in runs:
-        found["prefill"] = size.prompts * size.length / seconds_of(runs["read"])
-        if "write" in runs and seconds_of(runs["write"]) > seconds_of(runs["read"]):
-            writing = seconds_of(runs["write"]) - seconds_of(runs["read"])
-            found["decode"] = size.prompts * (size.new_tokens - 1) / writing
-    if "choose" in runs:
-        found["shared_prefill"] = size.prompts * size.long / seconds_of(runs["choose"])
+    if "read" in seconds:
+        found["prefill"] = size.prompts * size.length / seconds["read"]
+        if seconds.get("write", 0.0) > seconds["read"]:
+            found["decode"] = size.prompts * (size.new_tokens - 1) / (seconds["write"] - seconds["read"])
+    if "choose" in seconds:
+        found["shared_prefill"] = size.prompts * size.long / seconds["choose"]
     return found
 
 
@@ -184,7 +186,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, help="default: all")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS, help="default: all")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each work (default: 2)")
-    parser.add_argument("--warm", type=int, help="prompts of the warm-up (default: half of the work's)")
     parser.add_argument("--prompts", type=int, help="prompts of each work (default: 512; 12 with --tiny)")
     parser.add_argument("--limit", type=float, default=360, help="seconds for each side in all (default: 360)")
     parser.add_argument("--tiny", action="store_true", help="two narrow layers on the CPU, to see that it works")
@@ -228,21 +229,22 @@ def main() -> None:
 
 def report(child: Child, runs: dict[str, list[Run]], size: Size) -> dict[str, Any]:
     """Print one side's lines; its row for the JSON."""
-    for name, own in runs.items():
+    seconds = {name: seconds_of(own[1:]) for name, own in runs.items()}
+    for name, (warm_up, *own) in runs.items():
         listed = " ".join(f"{run.seconds:.2f}" for run in own)
-        speed = size.prompts / seconds_of(own)
         print(
-            f"{child.side.name:14} {child.load_seconds:7.1f} {name:8} {own[0].prepare:9.1f} {listed:24} {speed:10.2f}",
+            f"{child.side.name:14} {child.load_seconds:7.1f} {name:8} {warm_up.seconds:9.1f} {listed:24} "
+            f"{size.prompts / seconds[name]:10.2f}",
             flush=True,
         )
-    found = rates(runs, size)
+    found = rates(seconds, size)
     print("  " + ", ".join(f"{name} {value:,.0f} tokens/s" for name, value in found.items()), flush=True)
     return {
         "side": child.side.name,
         "load_seconds": child.load_seconds,
-        "seconds": {name: [run.seconds for run in own] for name, own in runs.items()},
-        "warm_up_seconds": {name: own[0].prepare for name, own in runs.items()},
-        "prompts_per_second": {name: size.prompts / seconds_of(own) for name, own in runs.items()},
+        "warm_up_seconds": {name: own[0].seconds for name, own in runs.items()},
+        "seconds": {name: [run.seconds for run in own[1:]] for name, own in runs.items()},
+        "prompts_per_second": {name: size.prompts / own for name, own in seconds.items()},
         "rates": found,
     }
 
