@@ -262,17 +262,17 @@ def main() -> None:
     for line in sys.stdin:
         task = json.loads(line)
         work = json.loads(Path(task["work"]).read_text(encoding="utf-8"))
+        result: Any = None
+        started = time.perf_counter()
         if task["what"] == "tokens":
-            result: Any = worker.tokens(work)
-            seconds = {}
-        else:
-            started = time.perf_counter()
+            result = worker.tokens(work)
+        elif task["what"] == "prepare":
             worker.prepare(work, task["options"])
-            middle = time.perf_counter()
+        else:
             result = worker.answer(work, task["options"])
-            seconds = {"prepare": middle - started, "answer": time.perf_counter() - middle}
+        seconds = time.perf_counter() - started
         Path(task["out"]).write_text(json.dumps(result), encoding="utf-8")
-        say(seconds)
+        say({"seconds": seconds})
     sys.stdout.flush()
     os._exit(0)  # libraries leave threads behind that keep an ordinary exit waiting
 

@@ -16,6 +16,7 @@ Each side is a process that has loaded its model and answered a warm-up batch be
 tokenising (but vLLM's), answering and decoding. Sides take turns (A B A B); the table has every run, rates are of the
 medians. lm-eval's best batch size is found on a part of the prompts (`--batch-sizes`). Its own `auto` is not among the
 sizes: on a CPU it begins with five passes over 64 copies of the longest prompt, which takes longer than the work.
+`CPU s` is the processor time of all threads and processes of a side: on a quiet machine the median times threads.
 New tokens are counted alike for all sides, by tokenising what they wrote.
 
 The Python of lm-eval's environment (lm-eval 0.4.13, torch 2.13.0, transformers 5.17.0, accelerate) is named by
@@ -32,6 +33,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from compressors.models import Checkpoint, resolve
@@ -115,7 +117,9 @@ class Bench:
         """Print and keep one comparison."""
         count, prompts = len(work.ids), Prompts(self.checkpoint)
         print(f"\n{title}: {', '.join(f'{key} {value}' for key, value in work.described().items())}")
-        print(f"{'side':34} {'runs, s':22} {'median':>8} {'prompts/s':>10} {'new tok/s':>10} {'ours, times':>11}")
+        print(
+            f"{'side':30} {'runs, s':21} {'median':>8} {'CPU s':>8} {'prompts/s':>9} {'tokens/s':>8} {'ours, times':>11}"
+        )
         for name, own in runs.items():
             if not own:
                 continue
@@ -125,9 +129,10 @@ class Bench:
             options = children[name].side.options
             shown = name + "".join(f", {key} {value}" for key, value in options.items())
             listed = " ".join(f"{run.seconds:.1f}" for run in own)
+            processor = median(run.processor for run in own)
             print(
-                f"{shown:34} {listed:22} {seconds:8.1f} {count / seconds:10.2f} "
-                f"{new / seconds if new else float('nan'):10.0f} {'' if ratio is None else f'{ratio:11.2f}'}"
+                f"{shown:30} {listed:21} {seconds:8.1f} {processor:8.1f} {count / seconds:9.2f} "
+                f"{f'{new / seconds:.0f}' if new else '-':>8} {'' if ratio is None else f'{ratio:11.2f}'}"
             )
             self.keep(
                 {
@@ -137,6 +142,7 @@ class Bench:
                     "options": dict(options),
                     "load_seconds": children[name].load_seconds,
                     "seconds": [run.seconds for run in own],
+                    "processor_seconds": [run.processor for run in own],
                     "prompts_per_second": count / seconds,
                     "new_tokens_written": new,
                     "ours_times_as_fast": ratio,
@@ -248,7 +254,7 @@ def arguments() -> argparse.Namespace:
                         help="mmlu: share of the questions asked in float32 too (default: 1)")  # fmt: skip
     parser.add_argument("--batch-sizes", type=int, nargs="+", help="lm-eval's, to choose from "
                         "(default: mmlu 1 2 4 8 16, text 8 16 32 64)")  # fmt: skip
-    parser.add_argument("--part", type=int, default=48, help="prompts on which it is chosen (default: 48)")
+    parser.add_argument("--part", type=int, default=64, help="prompts on which it is chosen (default: 64)")
     parser.add_argument("--lm-eval-python", default=os.environ.get("TRUST_LM_EVAL_PYTHON"))
     parser.add_argument("--vllm-python", default=os.environ.get("TRUST_VLLM_PYTHON"))
     parser.add_argument("--data", type=Path, default=DATA, help="the benchmarks' files (default: TRUST_DATA_DIR)")

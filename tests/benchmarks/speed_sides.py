@@ -136,14 +136,17 @@ class Child:
         self._watch = threading.Timer(side.limit, self._end) if side.limit else None
         if self._watch:
             self._watch.start()
-        self.load_seconds = float(self._heard()["seconds"])
+        self.load_seconds = self._heard()
 
     def run(self, work: Work, options: Mapping[str, Any] | None = None) -> Run:
         """Answer the work once; timed without the warm-up."""
-        seconds, answers = self._ask("answer", work, {**self.side.options, **(options or {})})
+        told = {**self.side.options, **(options or {})}
+        prepare, _ = self._ask("prepare", work, told)
+        before = _processor_seconds(self._process.pid)
+        seconds, answers = self._ask("answer", work, told)
         if len(answers) != len(work.ids):
             raise SideError(f"{self.side.name}: {len(answers)} answers to {len(work.ids)} prompts")
-        return Run(seconds["answer"], seconds["prepare"], answers)
+        return Run(seconds, prepare, _processor_seconds(self._process.pid) - before, answers)
 
     def tokens(self, work: Work) -> list[list[list[int]]]:
         """Each prompt's tokens and its choices', as the side makes them."""
@@ -169,7 +172,7 @@ class Child:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _ask(self, what: str, work: Work, options: Mapping[str, Any]) -> tuple[dict[str, float], Any]:
+    def _ask(self, what: str, work: Work, options: Mapping[str, Any]) -> tuple[float, Any]:
         path, out = self._folder / "work.json", self._folder / "out.json"
         work.write(path)
         task = {"what": what, "work": str(path), "out": str(out), "options": dict(options)}
@@ -181,13 +184,12 @@ class Child:
         seconds = self._heard()
         return seconds, json.loads(out.read_text(encoding="utf-8"))
 
-    def _heard(self) -> dict[str, float]:
+    def _heard(self) -> float:
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line:
             self.close()
             raise SideError(f"{self.side.name}: {self._last_words()}")
-        found: dict[str, float] = json.loads(line)
-        return found
+        return float(json.loads(line)["seconds"])
 
     def _last_words(self) -> str:
         if self._overdue:
@@ -199,10 +201,15 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One side's answers to one work. Seconds; prepare: of the warm-up, in no rate."""
+    """One side's answers to one work.
+
+    Seconds; prepare: of the warm-up, in no rate; processor: of all the side's threads and processes. On a quiet machine
+    they are close to `seconds` times threads.
+    """
 
     seconds: float
     prepare: float
+    processor: float
     answers: list[dict[str, Any]]
 
     def letters(self) -> list[int]:
@@ -254,8 +261,19 @@ def in_turns(children: Mapping[str, Child], work: Work, rounds: int) -> dict[str
                 del runs[name]
                 continue
             runs[name].append(run)
-            print(f"  {name:34} {run.seconds:8.1f} s", flush=True)
+            print(f"  {name:34} {run.seconds:8.1f} s, {run.processor:.1f} of the processors", flush=True)
     return runs
+
+
+def _processor_seconds(session: int) -> float:
+    """Processor time of all processes of a session that are alive."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def seconds_of(runs: Sequence[Run]) -> float:
