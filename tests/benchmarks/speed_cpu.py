@@ -118,7 +118,7 @@ class Bench:
         count, prompts = len(work.ids), Prompts(self.checkpoint)
         print(f"\n{title}: {', '.join(f'{key} {value}' for key, value in work.described().items())}")
         print(
-            f"{'side':30} {'runs, s':21} {'median':>8} {'CPU s':>8} {'prompts/s':>9} {'tokens/s':>8} {'ours, times':>11}"
+            f"{'side':30} {'runs, s':21} {'median':>8} {'CPU s':>8} {'prompts/s':>9} {'tokens/s':>8} {'ours times':>11}"
         )
         for name, own in runs.items():
             if not own:
