@@ -8,6 +8,8 @@ Log-probabilities of choices are exact or missing. vLLM gives those of named tok
 prefix cache. Of other servers the list of likeliest tokens is used where all choices stand in it, else an echoed
 prompt's log-probabilities, which need a tokenizer here.
 
+Texts are the server's own: vLLM leaves out a character that an answer's end cuts in two.
+
 Draws are the server's own: dense model and variant share the seeds, not the noise, and a server need not keep to them.
 """
 

@@ -120,6 +120,11 @@ def answers(engine: OpenAIEngine | HfEngine, *requests: Request) -> list[Respons
     return [found[request.item_id] for request in requests]
 
 
+def whole(response: Response) -> tuple[str, ...]:
+    """The texts as vLLM gives them: it keeps back the first bytes of a character."""
+    return tuple(text.rstrip("\ufffd") for text in response.texts)
+
+
 def test_vllm_says_who_it_is(model: ServedModel, folder: Path) -> None:
     assert (model.kind, model.context, model.root) == ("vllm", 512, str(folder))
     assert model.version.split(".")[0].isdecimal()
@@ -133,15 +138,16 @@ def test_choices_have_the_models_own_log_probabilities(
 ) -> None:
     request = ask("it", Generation(4, choices=choices), prefix, template)
     [mine], [theirs] = answers(engine, request), answers(direct, request)
-    assert mine.choice_logprobs == pytest.approx(theirs.choice_logprobs, abs=2e-3)
-    assert replace(mine, choice_logprobs=None) == replace(theirs, choice_logprobs=None)
+    assert mine.choice_logprobs == pytest.approx(theirs.choice_logprobs, abs=1e-4)
+    assert replace(mine, choice_logprobs=None) == replace(theirs, choice_logprobs=None, texts=whole(theirs))
 
 
 def test_greedy_answers_are_the_models_own(engine: OpenAIEngine, direct: HfEngine) -> None:
     requests = [ask(f"{n}", Generation(8), prefix) for n, prefix in enumerate(("", "Well, ", "Hm"))]
     requests += [ask("plain", Generation(8), template="text"), ask("paper", Generation(8), template="llama-2")]
     for mine, theirs in zip(answers(engine, *requests), answers(direct, *requests), strict=True):
-        assert (mine.texts, mine.finishes, mine.prompt_tokens) == (theirs.texts, theirs.finishes, theirs.prompt_tokens)
+        assert (mine.texts, mine.finishes) == (whole(theirs), theirs.finishes)
+        assert mine.prompt_tokens == theirs.prompt_tokens
 
 
 def test_draws_keep_to_their_seeds(engine: OpenAIEngine) -> None:
