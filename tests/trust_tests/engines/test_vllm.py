@@ -173,10 +173,10 @@ def small(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpo
         num_key_value_heads=1, max_position_embeddings=96, initializer_range=0.2, tie_word_embeddings=False,
         bos_token_id=1, eos_token_id=2, pad_token_id=2,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(root / "dense")
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(root / "dense")
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(root / "dense")
-    # Settings that must not leak into answers, and a second end token: "e".
-    ends = [2, AutoTokenizer.from_pretrained(tiny_model)("e")["input_ids"][-1]]
+    # Settings that must not leak into answers, and many end tokens: random answers then meet one now and then.
+    ends = [2, *AutoTokenizer.from_pretrained(tiny_model)("EFGHIJKLMNOPQRSTUVWXYZ")["input_ids"]]
     leaking = {"eos_token_id": ends, "do_sample": True, "temperature": 9.0, "top_k": 1, "repetition_penalty": 5.0}
     (root / "dense" / "generation_config.json").write_text(json.dumps(leaking))
     return checkpoint_at(root / "dense", "small", root / "cache")
@@ -190,14 +190,23 @@ def engine(small: Checkpoint, installed: Installation) -> Iterator[VllmEngine]:
 
 
 @pytest.fixture(scope="module")
-def reference(small: Checkpoint) -> HfEngine:
-    return HfEngine(small, HfOptions(dtype="float32", device="cpu"))
+def reference(small: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> HfEngine:
+    """The transformers engine on the same model without the settings that must not leak."""
+    root = tmp_path_factory.mktemp("reference")
+    shutil.copytree(small.path, root / "dense")
+    file = root / "dense" / "generation_config.json"
+    file.write_text(json.dumps({"eos_token_id": json.loads(file.read_text())["eos_token_id"]}))
+    return HfEngine(checkpoint_at(root / "dense", "small", root / "cache"), HfOptions(dtype="float32", device="cpu"))
 
 
 def test_answers_are_those_of_the_transformers_engine(engine: VllmEngine, reference: HfEngine) -> None:
-    """In float32 nothing but the last digits may differ: the same prompts, end tokens, cutting and choices."""
+    """In float32 nothing but the last digits may differ: the same prompts, end tokens, cutting and choices.
+
+    The checkpoint's own sampling settings, a repetition penalty among them, are not at work.
+    """
     requests = [ask(f"{n}", Generation(12)) for n in range(24)]
-    requests += [ask(f"paper {n}", Generation(12), template="vicuna_v1.1") for n in range(4)]
+    requests += [ask(f"paper {n}", Generation(12), template="raw") for n in range(4)]
+    requests += [ask(f"cut {n}", Generation(12), template="redpajama-incite-instruct") for n in range(4)]
     requests += [ask(f"text {n}", Generation(12), template="text") for n in range(4)]
     requests += [ask(f"choice {n}", CHOICES) for n in range(4)] + [ask(f"letter {n}", LETTERS) for n in range(4)]
     found, expected = answers(engine, requests), answers(reference, requests)
@@ -217,20 +226,24 @@ def test_sampled_answers_depend_on_the_seed_and_not_on_the_company(engine: VllmE
     requests = [ask(f"{n}", SAMPLED, seed=n) for n in range(4)]
     together = answers(engine, requests)
     assert engine.respond([requests[2]]) == [together["2"]]
-    assert len(set(together["2"].texts)) == 3
+    assert len({text for response in together.values() for text in response.texts}) > 4
     assert engine.respond([ask("2", SAMPLED, seed=77)])[0].texts != together["2"].texts
 
 
 def test_sampling_follows_the_models_distribution(engine: VllmEngine) -> None:
-    """No setting of the checkpoint's own is at work: each letter's share is the model's own probability of it."""
+    """No setting of the checkpoint's own is at work: each letter's share is the model's own probability of it.
+
+    The samples' prompts are more tokens than vLLM reads in one step, which must read none of them in parts.
+    """
     texts = engine.respond([ask("dice", Generation(1, samples=1000, temperature=1.0), seed=5)])[0].texts
-    letters = tuple("abcdfghijklm")
+    letters = tuple(map(chr, [*range(ord("!"), ord("E")), *range(ord("["), ord("~"))]))
     logprobs = engine.respond([ask("dice", Generation(1, choices=letters))])[0].choice_logprobs
     assert logprobs is not None
     expected = list(map(math.exp, logprobs))
-    assert max(expected) > 0.01
+    assert max(expected) > 0.02
+    assert sum(expected) < 1
     for letter, share in zip(letters, expected, strict=True):
-        assert abs(texts.count(letter) / 1000 - share) < 5 * (share * (1 - share) / 1000) ** 0.5 + 1e-9
+        assert abs(texts.count(letter) / 1000 - share) < 5 * (share * (1 - share) / 1000) ** 0.5 + 1e-3
 
 
 def test_the_most_probable_of_one_is_the_greedy_answer(engine: VllmEngine) -> None:
@@ -271,31 +284,39 @@ def test_what_vllm_refuses_is_missing_and_costs_the_others_nothing(engine: VllmE
 def test_a_process_that_dies_loses_its_questions_only(engine: VllmEngine) -> None:
     request = ask("it", Generation(4))
     before = engine.respond([request])
-    assert engine._child is not None
-    process = engine._child._process
-    os.killpg(process.pid, signal.SIGKILL)
+    killed = killed_child(engine)
     [lost] = engine.respond([request])
     assert lost.error is not None
     assert lost.error.startswith("vLLM failed: its process was killed (out of memory?); last words: ")
     assert lost.texts == ()
-    assert process.returncode is not None
+    assert not Path(f"/proc/{killed}").exists()
     assert engine.respond([request]) == before
 
 
-def test_a_process_that_cannot_sleep_makes_room_by_ending(engine: VllmEngine) -> None:
-    """vLLM has no sleep mode on CPUs; on GPUs it gives its memory back and stays."""
+def test_a_process_that_slept_answers_as_before_and_one_that_cannot_is_ended(engine: VllmEngine) -> None:
+    """What engines that share a GPU do before another one answers. vLLM on a CPU accepts sleep and keeps its memory."""
     request = ask("it", Generation(4))
     before = engine.respond([request])
-    assert engine._child is not None
-    pid = engine._child._process.pid
+    child = engine._child
+    assert child is not None
+    engine._rest()
+    assert child.asleep
+    assert engine.respond([request]) == before
+    assert engine._child is child
+    assert not child.asleep
+    killed = killed_child(engine)
     engine._rest()
     assert engine._child is None
-    assert not Path(f"/proc/{pid}").exists()
-    assert engine.respond([request]) == before
-    # Closed or not, an engine that nobody asks has no process.
+    assert not Path(f"/proc/{killed}").exists()
     engine.close()
-    engine.close()
-    assert engine._child is None
+
+
+def killed_child(engine: VllmEngine) -> int:
+    """The id of the engine's process, which is killed with all its children."""
+    assert engine._child is not None
+    pid = engine._child._process.pid
+    os.killpg(pid, signal.SIGKILL)
+    return pid
 
 
 def test_logits_that_are_not_finite_are_an_error_and_no_answer(
@@ -327,12 +348,11 @@ def compressed(small: Checkpoint, recipe: str, root: Path) -> Checkpoint:
     return checkpoint_at(folder, "compressed", root / "cache")
 
 
-@pytest.mark.parametrize("recipe", ["gptq:bits=4,group=32,samples=4,length=32", "rtn:bits=4,group=32,format=gptq"])
-def test_compressed_checkpoints_answer_like_the_transformers_engine(
-    small: Checkpoint, installed: Installation, tmp_path: Path, recipe: str
+def test_a_compressed_checkpoint_answers_like_the_transformers_engine(
+    small: Checkpoint, installed: Installation, tmp_path: Path
 ) -> None:
-    """To half a nat: vLLM's kernel for 4-bit codes on CPUs computes in bfloat16 and rounds activations to 8 bits."""
-    checkpoint = compressed(small, recipe, tmp_path)
+    """To bfloat16's rounding: 0.015 nats apart in the mean when this was written."""
+    checkpoint = compressed(small, "gptq:bits=4,group=32,samples=4,length=32", tmp_path)
     engine = VllmEngine(checkpoint, VllmOptions(dtype="bfloat16", device="cpu"))
     requests = [ask(f"{n}", LETTERS) for n in range(8)]
     try:
@@ -346,7 +366,7 @@ def test_compressed_checkpoints_answer_like_the_transformers_engine(
         for mine, theirs in zip(found[item].choice_logprobs or (), expected[item].choice_logprobs or (), strict=True)
     ]
     assert len(apart) == 32
-    assert sum(apart) / len(apart) < 0.25
+    assert sum(apart) / len(apart) < 0.05
 
 
 def test_codes_without_a_kernel_are_one_line(small: Checkpoint, installed: Installation, tmp_path: Path) -> None:

@@ -186,8 +186,9 @@ class VllmEngine:
         }
         if gpu:
             return chosen | {"gpu_memory_utilization": _GPU_SHARE, "enable_sleep_mode": True}
-        # Compiling takes a minute on a CPU and answers no faster.
-        return chosen | {"enforce_eager": True}
+        # Compiling takes a minute on a CPU and answers no faster. A seeded request whose prompt is read in parts kills
+        # vLLM 0.32 there, which then turns back a random generator that cannot be turned back.
+        return chosen | {"enforce_eager": True, "enable_chunked_prefill": False}
 
     def _misfit(self, request: Request, child: Child) -> str | None:
         """Why a prompt is too long. vLLM stops at the context under the paper's templates too."""

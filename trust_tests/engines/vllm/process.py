@@ -32,6 +32,7 @@ _ENVIRONMENTS = {_GPU: "vllm-cuda", _CPU: "vllm"}
 _CPU_CACHE = "2"
 # What vLLM says where the reason stands in its log only, and where it lacks a kernel, before a list of all it has.
 _SPEECHLESS = "See root cause above"
+_MESSAGE = 300
 _NO_KERNEL = "Failed to find a kernel"
 
 
@@ -176,7 +177,9 @@ class Child:
         if _NO_KERNEL in message:
             kinds = sorted(set(re.findall(r"[Qq]uant type \(?(\w+)\)?", message)))
             return f"it has no kernel for these weights there ({', '.join(kinds) or 'of unknown kind'})"
-        return one_line(message)
+        # A setting that it refuses is followed by all settings.
+        refused = re.search(r"Value error, (.+?)\s*\[type=", message, re.DOTALL)
+        return one_line(refused[1][:_MESSAGE] if refused else message)
 
 
 def _environment(installation: Installation, device: str, count: int) -> dict[str, str]:

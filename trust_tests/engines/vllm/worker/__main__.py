@@ -115,6 +115,8 @@ def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
 
 def _generate(llm: Any, asked: list[tuple[list[int], Any]]) -> list[Any]:
     """vLLM's output for each prompt; where it refuses a prompt, its message."""
+    from vllm.exceptions import VLLMValidationError
+
     if not asked:
         return []
     try:
@@ -122,7 +124,7 @@ def _generate(llm: Any, asked: list[tuple[list[int], Any]]) -> list[Any]:
             [{"prompt_token_ids": ids} for ids, _ in asked], [parameters for _, parameters in asked], use_tqdm=False
         )
         return [output.outputs[0] for output in outputs]
-    except ValueError as error:
+    except (ValueError, VLLMValidationError) as error:
         # One prompt that it refuses takes the others with it.
         if len(asked) == 1:
             return [str(error)]
