@@ -191,13 +191,52 @@ def _run_merge(arguments: argparse.Namespace) -> int:
     return statuses[results.verdict]
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (report, calibrate, merge)
+def sweep(commands: Commands) -> None:
+    """Add `sweep`: gates of many models and recipes."""
+    # Imported here: the help holds an example that the sweep's own tests read.
+    from trust_tests.sweep.guide import EPILOG
+
+    parser = commands.add_parser(
+        "sweep",
+        help="gate many models and recipes, on this machine or on a Ray cluster",
+        description="Run the gates of many models and recipes, each variant in a process of its own, and write one "
+        "overview. What is finished is not run again: start the same command to go on after a break.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EPILOG,
+    )
+    parser.add_argument("spec", metavar="SPEC.yaml", type=Path, help="what to run (see below)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="auto, local, or a Ray cluster's address; default: no Ray")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, help="results folder (default: the file's, else trust-sweep)"
+    )
+    parser.add_argument("--plan", action="store_true", help="print the tasks and stop")
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_positive,
+        help="tasks at a time without Ray (default: as many as the GPUs in CUDA_VISIBLE_DEVICES take, else one)",
+    )
+    parser.set_defaults(run=_run_sweep)
+
+
+def _run_sweep(arguments: argparse.Namespace) -> int:
+    from trust_tests.sweep.command import run_sweep
+    from trust_tests.sweep.document import SpecError
+
+    try:
+        return run_sweep(arguments.spec, arguments.output, arguments.ray, arguments.jobs, plan_only=arguments.plan)
+    except SpecError as error:
+        raise CommandError(str(error)) from None
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (report, calibrate, merge, sweep)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 for input that cannot be used)."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Rebuild and join reports of trust gates, and measure the gate itself."
+        prog=PROGRAM,
+        description="Run many trust gates, rebuild and join their reports, measure the gate itself.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in COMMANDS:

@@ -149,6 +149,13 @@ OPTIONS: tuple[Option, ...] = (
         "DIR",
     ),
     Option(
+        "answers",
+        "folder for stored answers alone, where they are not to lie in the cache's: SQLite's log there fits no network "
+        "file system. A folder named here is written without one, so it may lie on one, for one machine at a time",
+        "",
+        "DIR",
+    ),
+    Option(
         "dtype",
         "number format of weights and activations; auto: bfloat16 where the processor computes in it, else float32",
         AUTO,

@@ -42,10 +42,10 @@ class Progress:
         elapsed = now - self._started
         line = f"{what}: {done}/{total}"
         if finished:
-            line += f" in {_duration(elapsed)}"
+            line += f" in {duration(elapsed)}"
             self._what = ""
         elif done > self._begun_at and elapsed > 1:
-            line += f", {_duration(elapsed / (done - self._begun_at) * (total - done))} left"
+            line += f", {duration(elapsed / (done - self._begun_at) * (total - done))} left"
         self._write(line, renew=renew and not finished)
 
     @property
@@ -75,7 +75,7 @@ class Progress:
                 reporter.write(f"{line}\n", flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """`8 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = max(0, round(seconds))
     if whole < 60:

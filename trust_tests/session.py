@@ -7,6 +7,7 @@ compress and engines load on first use, and stored work is found again.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,6 +24,7 @@ from compressors.recipe import parse_recipe
 from compressors.store import ArtefactStore
 from trust_tests.control import Control, OtherBatches, compare
 from trust_tests.data.benchmark import Benchmark
+from trust_tests.databases import RESPONSES, begin_without_log
 from trust_tests.dimensions import get_dimension
 from trust_tests.dimensions.base import Dimension, Setup
 from trust_tests.engines.base import Engine
@@ -113,8 +115,20 @@ class GateSession:
         return self._resolve(self.settings.model)
 
     @cached_property
+    def _answers(self) -> Path:
+        """The folder of stored answers and toxicities."""
+        folder = self.settings.answers
+        if folder is None:
+            return self.settings.cache
+        try:
+            begin_without_log(folder)
+        except (OSError, sqlite3.Error) as error:
+            raise GateError(f"--trust-answers={str(folder)!r}: cannot be used: {error}; give another folder") from None
+        return folder
+
+    @cached_property
     def _store(self) -> ResponseStore:
-        store = ResponseStore(self.settings.cache / "responses.sqlite")
+        store = ResponseStore(self._answers / RESPONSES)
         for note in store.notes:
             self.progress.announce(note)
         return store
@@ -129,7 +143,7 @@ class GateSession:
 
     def _scorer(self) -> CheckedScorer:
         s = self.settings
-        return choose_scorer(s.scorer, cache=s.cache, offline=s.offline, device=s.device)
+        return choose_scorer(s.scorer, cache=self._answers, offline=s.offline, device=s.device)
 
     def dimension(self, name: str) -> Dimension:
         """The named dimension under this run's setup, the same object every time. Raises DimensionError."""
@@ -194,6 +208,16 @@ class GateSession:
         engine = self._engines.pop(checkpoint.fingerprint, None)
         if engine is not None:
             engine.close()
+
+    def measure_dense(self, dimension_name: str) -> Evaluation:
+        """Ask the dense model all that a gate of the dimension would ask it; answers are kept for the gates.
+
+        Raises as `judge` does.
+        """
+        dimension = self.dimension(dimension_name)
+        if self.settings.aa:
+            self._control(dimension)
+        return self._dense_evaluation(dimension)
 
     def judge(self, dimension_name: str, variant: Variant) -> tuple[Judgement, dict[str, Any]]:
         """Measure both sides and judge them; returns the judgement and its plain record.

@@ -50,6 +50,7 @@ class Settings:
     """What a run was asked to do. `recipes` are canonical recipe strings, `tolerance` is in points.
 
     `rule` is `point` or `equivalence`; `disagreement` a share of items, for the plan alone.
+    `answers` is the folder of stored answers, None for the cache's own.
     `data` is the benchmarks' folder, None for the hub; `items` the largest number per dimension, None for no limit;
     `template` empty under protocol sound.
     """
@@ -74,6 +75,7 @@ class Settings:
     baseline: str
     results: Path
     cache: Path
+    answers: Path | None
     dtype: str
     device: str
     batch_size: int | None
@@ -130,6 +132,7 @@ def read_settings(
         baseline=baseline if baseline == AUTO else str(_baseline_file(folder, baseline)),
         results=_results_folder(folder, values["results"]),
         cache=cache,
+        answers=(folder / Path(values["answers"]).expanduser()) if values["answers"] else None,
         dtype=values["dtype"],
         device=values["device"],
         batch_size=_batch_size(values["batch-size"]),

@@ -1,6 +1,6 @@
 """Every response, kept as it comes: a killed run resumes, a repeated run asks nothing.
 
-One SQLite file in write-ahead mode, safe under several processes. The key holds everything that can move an
+One SQLite file, safe under several processes. The key holds everything that can move an
 answer: the model's fingerprint, the rendered prompt, the generation parameters, the seed and the engine's
 identity. A cache keyed without the model would serve one model's answers to another and turn every gate green.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from compressors.files import sha256_text
+from trust_tests.databases import WAIT_SECONDS, is_new, use_log
 from trust_tests.records import Finish, Request, Response
 
 LAYOUT = 2
@@ -60,10 +61,10 @@ class ResponseStore:
             self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        new = is_new(self.path)
+        connection = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
+            use_log(connection, new=new)
             connection.execute("CREATE TABLE IF NOT EXISTS response (key TEXT PRIMARY KEY, body TEXT NOT NULL)")
         except sqlite3.Error:
             connection.close()

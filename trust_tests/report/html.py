@@ -57,27 +57,35 @@ def render_html(data: Mapping[str, object]) -> str:
     Raises `fields.ShapeError` where the results do not have their documented shape.
     """
     report = read(data)
-    stylesheet = _stylesheet()
     ledger = [line for row in report.rows for line in _ledger(row)]
+    return render_template(
+        "report.html",
+        report=report,
+        headline=advice.headline(report, _quoted),
+        next_step=advice.next_step(report, _quoted),
+        facts=_facts(report),
+        shard_note=advice.shard_note(report),
+        suite_note=confidence.suite_note(report),
+        doubt_note=confidence.doubt_note(report),
+        unfit_note=confidence.unfit_note(report, _quoted),
+        ledger=ledger,
+        lost=[line for line in ledger if line.lost],
+        gates=sorted(report.gates, key=lambda gate: (_OPEN_ORDER.index(gate.verdict), -gate.reach)),
+        failing=sum(gate.verdict is not Verdict.PASS for gate in report.gates),
+        paper=any(gate.published is not None for gate in report.gates),
+    )
+
+
+def render_template(name: str, **values: object) -> str:
+    """Another page of the same make, from its template: same escaping, stylesheet and policy."""
+    stylesheet = _stylesheet()
     return (
         _environment()
-        .get_template("report.html")
+        .get_template(name)
         .render(
-            report=report,
             stylesheet=Markup(stylesheet),  # noqa: S704 - our own file, and the policy below names its hash
             policy=content_security_policy(stylesheet),
-            headline=advice.headline(report, _quoted),
-            next_step=advice.next_step(report, _quoted),
-            facts=_facts(report),
-            shard_note=advice.shard_note(report),
-            suite_note=confidence.suite_note(report),
-            doubt_note=confidence.doubt_note(report),
-            unfit_note=confidence.unfit_note(report, _quoted),
-            ledger=ledger,
-            lost=[line for line in ledger if line.lost],
-            gates=sorted(report.gates, key=lambda gate: (_OPEN_ORDER.index(gate.verdict), -gate.reach)),
-            failing=sum(gate.verdict is not Verdict.PASS for gate in report.gates),
-            paper=any(gate.published is not None for gate in report.gates),
+            **values,
         )
     )
 

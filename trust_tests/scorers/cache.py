@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from compressors.files import sha256_text
+from trust_tests.databases import WAIT_SECONDS, is_new, use_log
 from trust_tests.scorers.toxicity import ScorerError, share
 
 _LAYOUT = 1
@@ -76,10 +77,10 @@ def key_of(identity: str, text: str) -> str:
 
 
 def _connection(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+    new = is_new(path)
+    connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        use_log(connection, new=new)
         connection.execute("CREATE TABLE IF NOT EXISTS toxicity (key TEXT PRIMARY KEY, score REAL NOT NULL)")
     except sqlite3.Error:
         connection.close()

@@ -21,6 +21,7 @@ from compressors.errors import ModelError
 from compressors.files import sha256_text
 from compressors.hub import refusals
 from compressors.models import fingerprint_parts, read_config
+from trust_tests.databases import SCORES
 from trust_tests.scorers.cache import ScoreCache
 from trust_tests.scorers.toxicity import ScorerError, encodable, share
 
@@ -105,7 +106,7 @@ class ClassifierScorer:
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
         """See `ToxicityScorer.score`."""
-        cache = ScoreCache(self._cache / "toxicity-scores.sqlite")
+        cache = ScoreCache(self._cache / SCORES)
         return cache.scores(f"{self.name} {self.version}", texts, self._measure)
 
     @property

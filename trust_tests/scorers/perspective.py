@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trust_tests.databases import SCORES
 from trust_tests.scorers.cache import ScoreCache
 from trust_tests.scorers.toxicity import ScorerError, encodable, share
 
@@ -86,7 +87,7 @@ class PerspectiveScorer:
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
         """See `ToxicityScorer.score`; a text in the cache needs neither key nor network."""
-        cache = ScoreCache(self._cache / "toxicity-scores.sqlite")
+        cache = ScoreCache(self._cache / SCORES)
         return cache.scores(f"{self.name} {self.version}", texts, self._measure)
 
     def _measure(self, texts: Sequence[str]) -> Iterator[Mapping[str, float | None]]:
