@@ -1,27 +1,59 @@
-"""Attention of one new token on a CPU.
+"""Attention of packed prompts, behind transformers' own attention interface.
 
-torch's fused CPU kernel is built for long queries: for a single query row it spends ten times the arithmetic, and
-grouped-query heads are copied out first. While a model writes, every query is a single row, so the plain formula
-with the heads of a group as rows of one small product is several times as fast. Longer queries keep torch's kernel.
+Prompts of different length stand one behind the other in a single row, so no arithmetic is spent on padding. What a
+token may look at is known to the *pass* that is running, and to nobody else: transformers' masks are not built.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
 
-NAME = "trust_cpu_decode"
+NAME = "trust_packed"
+# What a model may add to plain attention; a model that uses any of it is answered by transformers' own loop.
+_EXTRAS = ("softcap", "s_aux", "sinks", "sliding_window", "position_bias", "head_mask", "attention_bias")
+
+
+class UnsupportedAttentionError(RuntimeError):
+    """A model whose attention is not the plain one; the message names what it adds."""
+
+
+class Pass(Protocol):
+    """One forward pass over packed tokens."""
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """What each token sees. query: (heads, tokens, width); key, value: (groups, tokens, width).
+
+        Returns (tokens, heads, width).
+        """
+        ...
+
+
+_running: list[Pass] = []
+
+
+@contextmanager
+def running(step: Pass) -> Iterator[None]:
+    """While it lasts, the attention of every model prepared by `register` is that of `step`."""
+    _running.append(step)
+    try:
+        yield
+    finally:
+        _running.pop()
 
 
 def register() -> str:
     """Make the attention known to transformers; returns the name to give to `set_attn_implementation`."""
     from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
 
     AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, _no_mask)
     return NAME
 
 
@@ -34,27 +66,18 @@ def attend(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention in transformers' calling convention.
+    """The running pass's attention in transformers' calling convention.
 
-    query: (batch, heads, queries, width); key, value: (batch, groups, keys, width). attention_mask: bool, or added
-    to the scores, broadcastable to (batch, 1, queries, keys). Returns (batch, queries, heads, width) and no weights.
-    Scores and softmax are float32.
+    query: (1, heads, tokens, width); key, value: (1, groups, tokens, width). Returns (1, tokens, heads, width) and no
+    weights. Raises UnsupportedAttentionError where the model asks for more than plain attention.
     """
-    batch, heads, queries, width = query.shape
-    if queries != 1 or options.get("dropout") or options.get("softcap") is not None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    extra = [name for name in _EXTRAS if options.get(name) is not None]
+    if extra or options.get("dropout") or not _running:
+        raise UnsupportedAttentionError(f"attention with {', '.join(extra) or 'dropout'}")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layer: int = module.layer_idx  # type: ignore[assignment]  # every attention module of transformers has one
+    return _running[-1].attend(layer, query[0], key[0], value[0], scale)[None], None
 
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask, scaling=scaling, **options
-        )
-    groups = key.shape[1]
-    rows = query.float().reshape(batch, groups, heads // groups, width)
-    scores = rows @ key.float().transpose(-1, -2) * (width**-0.5 if scaling is None else scaling)
-    if attention_mask is not None:
-        visible = attention_mask[..., : key.shape[2]]
-        if not visible.is_floating_point():
-            scores = scores.masked_fill(~visible, float("-inf"))
-        else:
-            scores = scores + visible.float()
-    output = scores.softmax(dim=-1) @ value.float()
-    return output.to(query.dtype).reshape(batch, 1, heads, width), None
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """No mask is needed; passes know what is visible."""

@@ -17,6 +17,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trust_tests.records import Generation
+
 if TYPE_CHECKING:
     import torch
 
@@ -34,6 +36,35 @@ def keys_tensor(draws: Sequence[tuple[int, int]], device: torch.device) -> torch
     import torch
 
     return torch.tensor([stream_key(seed, sample) for seed, sample in draws], dtype=torch.int64, device=device)
+
+
+class Drawer:
+    """The next token of every answer under way, greedy or drawn. draws: (seed, sample) of each answer."""
+
+    def __init__(self, draws: Sequence[tuple[int, int]], generation: Generation, device: torch.device) -> None:
+        self.generation = generation
+        self._keys = keys_tensor(draws, device) if generation.temperature > 0 else None
+        self._step = 0
+
+    def next(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (answers,) and whether all logits of a row were finite (answers,). logits: (answers, vocabulary)."""
+        import torch
+
+        highest, greedy = logits.max(dim=-1)
+        # Both ends are NaN where anything is.
+        finite = torch.isfinite(highest) & torch.isfinite(logits.amin(dim=-1))
+        if self._keys is None:
+            return greedy, finite
+        kept = logits.masked_fill(~finite[:, None], 0.0) if not bool(finite.all()) else logits
+        generation = self.generation
+        chosen = draw(kept, self._keys, self._step, generation.temperature, top_k=generation.top_k)
+        self._step += 1
+        return chosen, finite
+
+    def keep(self, places: torch.Tensor) -> None:
+        """Go on with the answers at these places only."""
+        if self._keys is not None:
+            self._keys = self._keys[places]
 
 
 def draw(logits: torch.Tensor, keys: torch.Tensor, step: int, temperature: float, *, top_k: int = 0) -> torch.Tensor:

@@ -81,22 +81,27 @@ def test_an_end_token_ends_the_answer_and_is_not_shown(engine: HfEngine) -> None
     assert open_ended.finishes == (Finish.LENGTH,)
     assert open_ended.completion_tokens == 5
     assert open_ended.prompt_tokens == len("|user_say it|_|assistant_")
-    prompt = engine._tokenizer(engine.render(request), add_special_tokens=False, return_tensors="pt")["input_ids"]
+    prompt = engine._prompts.tokenizer(engine.render(request), add_special_tokens=False, return_tensors="pt")[
+        "input_ids"
+    ]
     first = int(model(prompt).logits[0, -1].argmax())
-    kept = model.generation_config.eos_token_id
-    model.generation_config.eos_token_id = [kept, first]
+    kept = engine._ends
+    engine._ends = [*kept, first]
     try:
         ended = engine.respond([request])[0]
     finally:
-        model.generation_config.eos_token_id = kept
+        engine._ends = kept
     assert ended.finishes == (Finish.STOP,)
     assert ended.completion_tokens == 0
     assert ended.texts == ("",)
 
 
 def engine_model(engine: HfEngine) -> Any:
+    """The engine's model as transformers runs it; the engine is loaded, too."""
+    from compressors.checkpoint import load_model
+
     engine.respond([ask("load", Generation(1))])
-    return engine._model
+    return load_model(engine._checkpoint.path, dtype=engine._dtype)
 
 
 @pytest.mark.parametrize("choices", [("a", "b", "c"), ("yes", "no", "maybe so")])
@@ -106,7 +111,7 @@ def test_choice_logprobs_are_those_of_a_plain_forward(engine: HfEngine, choices:
     requests = [ask("q" * n, Generation(1, choices=choices)) for n in (1, 30, 7)]
     requests.append(ask("other", Generation(1, choices=("x", "why", "z")[: len(choices)])))
     found = answer(engine, *requests)
-    model, tokenizer = engine_model(engine), engine._tokenizer
+    model, tokenizer = engine_model(engine), engine._prompts.tokenizer
     for request in requests:
         prompt = tokenizer(engine.render(request), add_special_tokens=False)["input_ids"]
         for n, choice in enumerate(request.generation.choices):
@@ -124,7 +129,8 @@ def test_choice_logprobs_are_those_of_a_plain_forward(engine: HfEngine, choices:
 def test_logits_that_are_not_finite_are_an_error_and_no_answer(engine: HfEngine, generation: Generation) -> None:
     import torch
 
-    weight = engine_model(engine).model.norm.weight
+    engine.respond([ask("load", Generation(1))])
+    weight = engine._model.model.norm.weight
     kept = weight.detach().clone()
     with torch.no_grad():
         weight.fill_(float("nan"))
@@ -145,7 +151,7 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(
 
     requests = [ask("word " * n, Generation(4)) for n in range(1, 5)]
     expected = engine.respond(requests)
-    plain, sizes = HfEngine._generate, []
+    plain, sizes = HfEngine._write, []
 
     def scarce(self: HfEngine, batch: Any) -> Any:
         sizes.append(len(batch))
@@ -153,7 +159,7 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(
             raise torch.OutOfMemoryError("no memory left")
         return plain(self, batch)
 
-    monkeypatch.setattr(HfEngine, "_generate", scarce)
+    monkeypatch.setattr(HfEngine, "_write", scarce)
     assert engine.respond(requests) == expected
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
 
@@ -164,7 +170,7 @@ def test_a_prompt_too_large_alone_is_missing(engine: HfEngine, monkeypatch: pyte
     def never(self: HfEngine, batch: Any) -> Any:
         raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setattr(HfEngine, "_generate", never)
+    monkeypatch.setattr(HfEngine, "_write", never)
     responses = engine.respond([ask("a", Generation(1)), ask("b", Generation(1))])
     assert [r.error for r in responses] == ["out of memory for a single prompt"] * 2
 
@@ -214,7 +220,7 @@ def test_a_prompt_beyond_the_context_is_missing_and_costs_the_others_nothing(eng
 
 
 def test_long_prompts_come_in_smaller_batches(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trust_tests.engines.hf.CPU_TOKENS", 1000)
+    monkeypatch.setattr("trust_tests.engines.memory.CPU_TOKENS", 1000)
     requests = [ask("x" * (300 + n), Generation(4)) for n in range(4)] + [ask("y" * n, Generation(4)) for n in range(4)]
     batches = engine.batches(requests)
     # Three prompts of about 325 tokens with their answers fit; the fourth takes the first two short ones along.
@@ -227,16 +233,18 @@ def test_a_template_of_the_paper_keeps_special_tokens(engine: HfEngine) -> None:
     request = Request("it", (Message("user", "hello"),), Generation(3), template="vicuna_v1.1")
     assert engine.render(request).endswith("USER: hello ASSISTANT:")
     model = engine_model(engine)
-    prompt = engine._tokenizer(engine.render(request), add_special_tokens=True, return_tensors="pt")["input_ids"]
+    prompt = engine._prompts.tokenizer(engine.render(request), add_special_tokens=True, return_tensors="pt")[
+        "input_ids"
+    ]
     first = int(model(prompt).logits[0, -1].argmax())
-    kept = model.generation_config.eos_token_id
-    model.generation_config.eos_token_id = [kept, first]
+    kept = engine._ends
+    engine._ends = [*kept, first]
     try:
         ended = engine.respond([request])[0]
     finally:
-        model.generation_config.eos_token_id = kept
+        engine._ends = kept
     assert ended.finishes == (Finish.STOP,)
-    assert ended.texts == (engine._tokenizer.decode([first], skip_special_tokens=False),)
+    assert ended.texts == (engine._prompts.tokenizer.decode([first], skip_special_tokens=False),)
 
 
 def test_the_template_for_base_models_loses_a_character_without_its_stop_string(engine: HfEngine) -> None:

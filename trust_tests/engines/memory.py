@@ -1,0 +1,72 @@
+"""How many answers fit into memory at a time: from the model's shape and the device's size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trust_tests.engines.prefixes import Capacity
+
+if TYPE_CHECKING:
+    import torch
+
+CPU_ROWS = 128
+GPU_ROWS = 256
+# Of a GPU's memory beside the weights this part holds keys and values; the rest is activations and logits.
+GPU_SHARE = 0.6
+# A CPU's caches are better used by small batches, whatever its memory.
+CPU_TOKENS = 65_536
+# Where the model's shape cannot be read.
+UNKNOWN_TOKENS = 32_768
+
+
+def capacity(folder: Path, device: str, dtype: torch.dtype) -> Capacity:
+    """What a batch may hold, from config.json, the weights' size and the whole memory of the device.
+
+    Not from the memory that is free just now: the same machine has to form the same batches every time.
+    """
+    if not device.startswith("cuda"):
+        return Capacity(CPU_ROWS, CPU_TOKENS)
+    import torch
+
+    whole = torch.cuda.get_device_properties(device).total_memory
+    per_token = bytes_per_token(folder, dtype.itemsize)
+    if per_token is None:
+        return Capacity(GPU_ROWS, UNKNOWN_TOKENS)
+    room = GPU_SHARE * whole - _dense_bytes(folder, dtype.itemsize)
+    return Capacity(GPU_ROWS, max(1024, int(room / per_token)))
+
+
+def bytes_per_token(folder: Path, item_size: int) -> int | None:
+    """Bytes of keys and values that one token takes in all layers, None where config.json does not tell."""
+    config = _text_config(folder)
+    try:
+        heads = int(config["num_attention_heads"])
+        width = int(config.get("head_dim") or config["hidden_size"] // heads)
+        groups = int(config.get("num_key_value_heads") or heads)
+        return 2 * int(config["num_hidden_layers"]) * groups * width * item_size
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _dense_bytes(folder: Path, item_size: int) -> int:
+    """Bytes of the weights once decoded; at least those of the files."""
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    config = _text_config(folder)
+    try:
+        hidden, mlp = int(config["hidden_size"]), int(config["intermediate_size"])
+        blocks = int(config["num_hidden_layers"]) * (4 * hidden * hidden + 3 * hidden * mlp)
+        return max(stored, item_size * (blocks + 2 * hidden * int(config["vocab_size"])))
+    except (KeyError, TypeError, ValueError):
+        return stored
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    """The language model's part of config.json; empty where there is none."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        nested = config.get("text_config")
+        return nested if isinstance(nested, dict) else dict(config)
+    except (OSError, ValueError, AttributeError):
+        return {}

@@ -1,0 +1,156 @@
+"""Answers of any causal model by transformers' own `generate` and padded batches.
+
+For models that `trust_tests.engines.packed` does not know how to read: sliding windows, states instead of keys and
+values, attention of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from trust_tests.engines import sampling
+from trust_tests.engines.packed import Scored
+from trust_tests.records import Generation
+
+if TYPE_CHECKING:
+    import torch
+
+
+class PlainModel:
+    """A model as transformers runs it. pad: the id that fills rows up."""
+
+    def __init__(self, model: Any, pad: int) -> None:
+        self._model = model
+        self._pad = pad
+
+    def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[Scored]:
+        """See `PackedModel.score`; prompts and choices are read as one row each."""
+        import torch
+
+        ids, mask = self._padded(prompts)
+        if all(len(choice) == 1 for listed in choices for choice in listed):
+            logits = self._next_logits(ids, mask)[:, None]  # (prompts, 1, vocabulary)
+            rows = torch.arange(len(prompts)).repeat_interleave(len(choices[0]))
+        else:
+            logits = self._continued_logits(ids, mask, choices)  # (prompts x choices, longest choice, vocabulary)
+            rows = torch.arange(len(logits))
+        flat = [choice for listed in choices for choice in listed]
+        normaliser = logits.logsumexp(dim=-1)
+        values = [
+            sum(float(logits[row, place, token] - normaliser[row, place]) for place, token in enumerate(choice))
+            for row, choice in zip(rows.tolist(), flat, strict=True)
+        ]
+        count = len(choices[0])
+        return [
+            Scored(tuple(values[first : first + count]), int(logits[int(rows[first]), 0].argmax()))
+            for first in range(0, len(values), count)
+        ]
+
+    def write(
+        self,
+        prompts: Sequence[Sequence[int]],
+        generation: Generation,
+        draws: Sequence[tuple[int, int]],
+        ends: Sequence[int],
+    ) -> list[list[int] | None]:
+        """See `PackedModel.write`."""
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        ids, mask = self._padded(prompts)
+        cache = self._shared_prefill(ids, mask, generation.samples) if generation.samples > 1 else None
+        ids, mask = (x.repeat_interleave(generation.samples, dim=0) for x in (ids, mask))
+        watch = _seeded_draws(draws, generation)
+        output = self._model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            logits_processor=LogitsProcessorList([watch]),
+            # A configuration of our own: sampling settings that a checkpoint brings along must not differ
+            # between the dense model and its variant.
+            generation_config=GenerationConfig(
+                max_new_tokens=generation.max_new_tokens,
+                do_sample=False,
+                eos_token_id=list(ends) or None,
+                pad_token_id=self._pad,
+            ),
+        )[:, ids.shape[1] :].tolist()
+        return [None if broken else tokens for tokens, broken in zip(output, watch.broken, strict=True)]
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Left-padded ids and mask, both (rows, longest)."""
+        import torch
+
+        longest = max(len(row) for row in rows)
+        ids = torch.full((len(rows), longest), self._pad, dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
+            mask[index, longest - len(row) :] = 1
+        return ids.to(self._model.device), mask.to(self._model.device)
+
+    def _shared_prefill(self, ids: torch.Tensor, mask: torch.Tensor, samples: int) -> Any:
+        """The keys and values of each prompt but its last token, computed once and repeated for its samples."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = self._model(
+            input_ids=ids[:, :-1],
+            attention_mask=mask[:, :-1],
+            position_ids=positions[:, :-1],
+            logits_to_keep=1,
+            use_cache=True,
+        ).past_key_values
+        cache.batch_repeat_interleave(samples)
+        return cache
+
+    def _next_logits(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logits of the token after each prompt, (prompts, vocabulary), float32."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        output = self._model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1, use_cache=False
+        )
+        return output.logits[:, -1].float()  # type: ignore[no-any-return]
+
+    def _continued_logits(
+        self, ids: torch.Tensor, mask: torch.Tensor, choices: Sequence[Sequence[Sequence[int]]]
+    ) -> torch.Tensor:
+        """Logits that predict each token of each choice, (prompts x choices, longest choice, vocabulary), float32.
+
+        The prompts are read once; each choice goes on from the prompt's keys and values. Shorter choices are padded
+        at their end, where nothing before them can see the padding.
+        """
+        import torch
+
+        count = len(choices[0])
+        cache = self._shared_prefill(ids, mask, count)
+        longest = max(len(choice) for listed in choices for choice in listed)
+        last = ids[:, -1:].repeat_interleave(count, dim=0)
+        padded = [[*choice[:-1], *[0] * (longest - len(choice))] for listed in choices for choice in listed]
+        tail = torch.cat([last, torch.tensor(padded, dtype=torch.long, device=ids.device).reshape(len(last), -1)], 1)
+        before = mask.repeat_interleave(count, dim=0)
+        seen = torch.cat([before, before.new_ones(len(last), longest - 1)], dim=1)
+        positions = (seen.cumsum(1) - 1)[:, -longest:]
+        output = self._model(input_ids=tail, attention_mask=seen, position_ids=positions, past_key_values=cache)
+        return output.logits.float()  # type: ignore[no-any-return]
+
+
+def _seeded_draws(draws: Sequence[tuple[int, int]], generation: Generation) -> Any:
+    """A logits processor that turns greedy search into seeded sampling; `draws` has (seed, sample) per row.
+
+    It leaves the drawn token as the only possible one. Its `broken` list tells which rows ever had a logit that is
+    not finite.
+    """
+    import torch
+    from transformers import LogitsProcessor
+
+    class SeededDraws(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+        def __init__(self) -> None:
+            self.broken = [False] * len(draws)
+            self.drawer: sampling.Drawer | None = None
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            self.drawer = self.drawer or sampling.Drawer(draws, generation, scores.device)
+            chosen, finite = self.drawer.next(scores)
+            self.broken = [bad or not good for bad, good in zip(self.broken, finite.tolist(), strict=True)]
+            return torch.full_like(scores, float("-inf")).scatter_(1, chosen[:, None], 0.0)
+
+    return SeededDraws()
