@@ -178,8 +178,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "engine",
         "what runs the models: 'transformers' in this process; 'vllm' in a process of its own, which loads the same "
-        "checkpoints (where vLLM cannot live beside this package: python -m compressors backend-env vllm); 'openai' "
-        "asks a server (--trust-base-url) and loads nothing",
+        "checkpoints (where vLLM cannot live beside this package: python -m compressors backend-env vllm, on GPUs "
+        "backend-env vllm-cuda); 'openai' asks a server (--trust-base-url) and loads nothing",
         TRANSFORMERS,
         choices=ENGINES,
     ),
