@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import site
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from trust_tests.sweep.running import RESTARTS, LostTaskError, PlaceError, run_t
 from trust_tests.sweep.tasks import Task
 
 LOCAL = "local"
+_LISTEN_SECONDS = 10.0
 _GIBIBYTE = 1024**3
 
 
@@ -29,6 +31,7 @@ def connect(address: str) -> Any:
         import ray
     except ImportError:
         raise SpecError("--ray: Ray is not installed; pip install 'pytest-trust-gate[ray]'") from None
+    _check_listens(address)
     try:
         ray.init(
             address=address,
@@ -39,10 +42,25 @@ def connect(address: str) -> Any:
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise SpecError(
-            f"--ray {address}: no cluster answers ({reason}); start one with 'ray start --head', or say --ray local"
-        ) from None
+        raise _no_cluster(address, reason) from None
     return ray
+
+
+def _check_listens(address: str) -> None:
+    """Raise SpecError where nothing listens at HOST:PORT: Ray itself would try for many minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _LISTEN_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> SpecError:
+    return SpecError(
+        f"--ray {address}: no cluster answers ({reason}); start one with 'ray start --head', or say --ray local"
+    )
 
 
 def _runtime() -> dict[str, Any]:
