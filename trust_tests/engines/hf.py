@@ -173,7 +173,8 @@ class HfEngine:
         # What else a checkpoint brings along (a repetition penalty, say) would count for one side and not the other.
         self._model.generation_config = GenerationConfig()
         plain = PlainModel(self._model, self._prompts.tokenizer.pad_token_id or 0)
-        self._reader = packed_or_none(self._model, share=self._options.share_prefixes) or plain
+        room = self._capacity().tokens
+        self._reader = packed_or_none(self._model, share=self._options.share_prefixes, room=room) or plain
         return self._reader
 
     def _write(self, batch: Sequence[Request]) -> list[Response]:

@@ -6,11 +6,12 @@ is tried out, not guessed: `fits`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trust_tests.engines import attention, sampling
+from trust_tests.engines.gpu_passes import GpuRead, GpuWrite, Pool
 from trust_tests.engines.passes import Kept, Piece, Read, Span, Write
 from trust_tests.engines.prefixes import Family, families
 from trust_tests.records import Generation
@@ -18,9 +19,13 @@ from trust_tests.records import Generation
 if TYPE_CHECKING:
     import torch
 
+    # Gets the places of prompts that were read, and the pieces of each.
+    Take = Callable[[Sequence[int], Sequence[tuple[Piece, ...]]], None]
+
 _T = TypeVar("_T")
 # Tokens of one forward pass while reading; a span longer than that makes a pass of its own.
 CPU_PASS = 4096
+GPU_PASS = 32_768
 # Rows of logits over the whole vocabulary that are held at a time.
 LOGIT_ROWS = 512
 # Answers that ended are taken out once so many of those under way have.
@@ -35,26 +40,31 @@ class Scored:
     best: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A run of tokens that was read: where it lies in which pass, and the pieces before it."""
-
-    pieces: tuple[Piece, ...]
-
-
 class PackedModel:
-    """A model prepared for packed prompts. share: whether common beginnings are read once."""
+    """A model prepared for packed prompts.
 
-    def __init__(self, model: Any, *, share: bool = True) -> None:
+    share: whether common beginnings are read once. room: on a GPU, tokens whose keys and values answers may take.
+    """
+
+    def __init__(self, model: Any, *, share: bool = True, room: int = 0) -> None:
         self._model = model
         self._share = share
+        self._room = room
+        self._device: torch.device = model.device
+        self._tokens = CPU_PASS if self._device.type == "cpu" else GPU_PASS
+        self._pool: Pool | None = None
 
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[Scored]:
         """Score the choices (token ids, none empty) of each prompt, equally many for all; each prompt is read once."""
         import torch
 
         longer = any(len(choice) > 1 for listed in choices for choice in listed)
-        logits, places = self._read(prompts, keep=longer)
+        places: dict[int, tuple[Piece, ...]] = {}
+
+        def take(members: Sequence[int], pieces: Sequence[tuple[Piece, ...]]) -> None:
+            places.update(zip(members, pieces, strict=True))
+
+        logits = self._read(prompts, take if longer else None)
         firsts = torch.tensor([[choice[0] for choice in listed] for listed in choices], device=logits.device)
         sums: list[list[float]] = []
         best: list[int] = []
@@ -69,7 +79,7 @@ class PackedModel:
 
     def _score_rest(
         self,
-        places: Sequence[_Place],
+        places: Mapping[int, tuple[Piece, ...]],
         choices: Sequence[Sequence[Sequence[int]]],
         sums: list[list[float]],
     ) -> None:
@@ -82,7 +92,7 @@ class PackedModel:
         ]
         for part in _parts(asked, [len(choice) - 1 for _, _, choice in asked], LOGIT_ROWS):
             tokens = [choice[:-1] for _, _, choice in part]
-            step, ids, positions = _packed(tokens, [places[row].pieces for row, _, _ in part], keep=False)
+            step, ids, positions = self._packed(tokens, [places[row] for row, _, _ in part], keep=False)
             logits = self._forward(step, ids, positions)
             start = 0
             for row, place, choice in part:
@@ -101,22 +111,30 @@ class PackedModel:
 
         draws: (seed, sample) of each answer, `generation.samples` of them for each prompt in turn.
         """
-        logits, places = self._read(prompts, keep=True)
         samples = generation.samples
-        pieces = [place.pieces for place in places for _ in range(samples)]
         lengths = [len(prompt) for prompt in prompts for _ in range(samples)]
-        logits = logits.repeat_interleave(samples, dim=0)
         if len(lengths) == 1:
             # At least two rows in every pass; the second answer is thrown away.
-            twice = [*draws, *draws]
-            drawer = sampling.Drawer(twice, generation, logits.device)
-            return self._continue(logits.repeat(2, 1), pieces * 2, lengths * 2, drawer, ends)[:1]
-        return self._continue(logits, pieces, lengths, sampling.Drawer(draws, generation, logits.device), ends)
+            return self.write([*prompts, *prompts], generation, [*draws, *draws], ends)[:1]
+        writing = self._writing(lengths, generation.max_new_tokens)
+
+        def take(members: Sequence[int], pieces: Sequence[tuple[Piece, ...]]) -> None:
+            writing.load([range(member * samples, (member + 1) * samples) for member in members], pieces)
+
+        logits = self._read(prompts, take).repeat_interleave(samples, dim=0)
+        return self._continue(logits, writing, lengths, sampling.Drawer(draws, generation, logits.device), ends)
+
+    def _writing(self, lengths: Sequence[int], new_tokens: int) -> Write | GpuWrite:
+        if self._device.type == "cpu":
+            return Write(lengths, new_tokens)
+        if self._pool is None:
+            self._pool = Pool(self._room)
+        return GpuWrite(self._pool, lengths, new_tokens, self._device)
 
     def _continue(
         self,
         logits: torch.Tensor,
-        pieces: Sequence[Sequence[Piece]],
+        writing: Write | GpuWrite,
         lengths: Sequence[int],
         drawer: sampling.Drawer,
         ends: Sequence[int],
@@ -127,8 +145,7 @@ class PackedModel:
         written: list[list[int]] = [[] for _ in lengths]
         broken = [False] * len(lengths)
         alive = list(range(len(lengths)))  # the answers under way, by row
-        positions = torch.tensor(lengths)
-        step: Write | None = None
+        positions = torch.tensor(lengths, device=self._device)
         while True:
             chosen, finite = drawer.next(logits)
             for row, token, good in zip(alive, chosen.tolist(), finite.tolist(), strict=True):
@@ -138,47 +155,69 @@ class PackedModel:
             going = [n for n, row in enumerate(alive) if written[row][-1] not in ends and len(written[row]) < most]
             if not going:
                 break
-            if step is None:
-                step = Write(pieces, most)
             if len(going) <= (1 - ENDED_SHARE) * len(alive) and len(alive) > 2:
                 # At least two, as in every pass.
                 stay = going if len(going) > 1 else [going[0], going[0] - 1 if going[0] else 1]
-                kept = torch.tensor(stay)
-                step.keep(kept)
+                kept = torch.tensor(stay, device=self._device)
+                writing.keep(kept)
                 drawer.keep(kept)
                 chosen, positions = chosen[kept], positions[kept]
                 alive = [alive[n] for n in stay]
-            step.next()
-            logits = self._forward(step, chosen, positions)
+            logits = writing.step(chosen, positions, self._forward)
             positions = positions + 1
         return [None if bad else tokens for tokens, bad in zip(written, broken, strict=True)]
 
-    def _read(self, prompts: Sequence[Sequence[int]], *, keep: bool) -> tuple[torch.Tensor, list[_Place]]:
-        """Logits after each prompt, (prompts, vocabulary), and where prompts were read (without `keep`: nowhere)."""
+    def _read(self, prompts: Sequence[Sequence[int]], take: Take | None = None) -> torch.Tensor:
+        """Logits after each prompt, (prompts, vocabulary).
+
+        take: gets, pass by pass, the places of the prompts that were read and the pieces of each; only then are keys
+        and values kept.
+        """
         import torch
 
         found = families(prompts) if self._share else [Family((place,)) for place in range(len(prompts))]
         before: dict[int, tuple[Piece, ...]] = {}
         heads = [(family, list(prompts[family.members[0]][: family.shared])) for family in found if family.shared]
-        for begun in _parts(heads, [len(tokens) for _, tokens in heads], CPU_PASS):
-            step, ids, positions = _packed([tokens for _, tokens in begun], [()] * len(begun), keep=True)
+        for begun in _parts(heads, [len(tokens) for _, tokens in heads], self._tokens):
+            step, ids, positions = self._packed([tokens for _, tokens in begun], [()] * len(begun), keep=True)
             self._forward(step, ids, positions, last=[])
             for (family, _), span in zip(begun, step.spans, strict=False):
                 piece = Piece(step.kept or Kept(), span.start, span.stop)
                 before.update(dict.fromkeys(family.members, (piece,)))
         rests = [(member, list(prompts[member][family.shared :])) for family in found for member in family.members]
-        logits: dict[int, torch.Tensor] = {}
-        places: dict[int, _Place] = {}
-        for part in _parts(rests, [len(tokens) for _, tokens in rests], CPU_PASS):
+        rows: list[torch.Tensor] = []
+        for part in _parts(rests, [len(tokens) for _, tokens in rests], self._tokens):
             pieces = [before.get(member, ()) for member, _ in part]
-            step, ids, positions = _packed([tokens for _, tokens in part], pieces, keep=keep)
-            after = self._forward(step, ids, positions, last=[span.stop - 1 for span in step.spans[: len(part)]])
-            for (member, _), span, own, row in zip(part, step.spans, pieces, after, strict=False):
-                logits[member] = row
-                if step.kept is not None:
-                    places[member] = _Place((*own, Piece(step.kept, span.start, span.stop)))
-        order = range(len(prompts))
-        return torch.stack([logits[n] for n in order]), [places[n] for n in order] if keep else []
+            step, ids, positions = self._packed([tokens for _, tokens in part], pieces, keep=take is not None)
+            spans = step.spans[: len(part)]
+            rows.append(self._forward(step, ids, positions, last=[span.stop - 1 for span in spans]))
+            if take is not None and step.kept is not None:
+                kept = step.kept
+                whole = [(*own, Piece(kept, s.start, s.stop)) for own, s in zip(pieces, spans, strict=True)]
+                take([member for member, _ in part], whole)
+        order = torch.empty(len(rests), dtype=torch.long)
+        order[[member for member, _ in rests]] = torch.arange(len(rests))
+        return torch.cat(rows)[order.to(self._device)]
+
+    def _packed(
+        self, tokens: Sequence[Sequence[int]], before: Sequence[tuple[Piece, ...]], *, keep: bool
+    ) -> tuple[Read | GpuRead, torch.Tensor, torch.Tensor]:
+        """A reading pass over these runs of tokens, with their ids and positions, both (tokens,)."""
+        import torch
+
+        spans, start = [], 0
+        for run, pieces in zip(tokens, before, strict=True):
+            spans.append(Span(start, start + len(run), pieces))
+            start += len(run)
+        if start == 1:
+            # At least two rows in every pass; nobody reads the second.
+            tokens = [*tokens, tokens[0]]
+            spans.append(Span(1, 2, spans[0].before))
+        ids = torch.tensor([token for run in tokens for token in run], device=self._device)
+        positions = torch.cat([torch.arange(span.offset, span.offset + span.stop - span.start) for span in spans])
+        if self._device.type == "cpu":
+            return Read(spans, keep=keep), ids, positions
+        return GpuRead(spans, keep=keep, device=self._device), ids, positions.to(self._device)
 
     def _forward(
         self, step: attention.Pass, ids: torch.Tensor, positions: torch.Tensor, last: Sequence[int] | None = None
@@ -187,36 +226,19 @@ class PackedModel:
         import torch
 
         # A product of a single row takes another path on some CPUs, and other bits; of none, no path at all.
-        kept = 0 if last is None else torch.tensor([*last, *(last if len(last) == 1 else ())] or [0, 0])
+        kept: Any = 0
+        if last is not None:
+            kept = torch.tensor([*last, *(last if len(last) == 1 else ())] or [0, 0], device=self._device)
         with attention.running(step):
             output = self._model(
                 input_ids=ids[None],
                 position_ids=positions[None],
                 # Four axes: a mask that is there already; ours is the pass.
-                attention_mask=torch.zeros(1, 1, 1, 1, dtype=self._model.dtype),
+                attention_mask=torch.zeros(1, 1, 1, 1, dtype=self._model.dtype, device=self._device),
                 use_cache=False,
                 logits_to_keep=kept,
             )
         return output.logits[0, : None if last is None else len(last)]  # type: ignore[no-any-return]
-
-
-def _packed(
-    tokens: Sequence[Sequence[int]], before: Sequence[tuple[Piece, ...]], *, keep: bool
-) -> tuple[Read, torch.Tensor, torch.Tensor]:
-    """A reading pass over these runs of tokens, with their ids and positions, both (tokens,)."""
-    import torch
-
-    spans, start = [], 0
-    for run, pieces in zip(tokens, before, strict=True):
-        spans.append(Span(start, start + len(run), pieces))
-        start += len(run)
-    if start == 1:
-        # At least two rows in every pass; nobody reads the second.
-        tokens = [*tokens, tokens[0]]
-        spans.append(Span(1, 2, spans[0].before))
-    ids = torch.tensor([token for run in tokens for token in run])
-    positions = torch.cat([torch.arange(span.offset, span.offset + span.stop - span.start) for span in spans])
-    return Read(spans, keep=keep), ids, positions
 
 
 def _parts(things: Sequence[_T], sizes: Sequence[int], most: int) -> list[list[_T]]:
@@ -232,25 +254,25 @@ def _parts(things: Sequence[_T], sizes: Sequence[int], most: int) -> list[list[_
     return parts
 
 
-def packed_or_none(model: Any, *, share: bool) -> PackedModel | None:
+def packed_or_none(model: Any, *, share: bool, room: int = 0) -> PackedModel | None:
     """The model prepared for packed prompts; None, and the model unchanged, where it does not answer alike then."""
     import torch
 
     before = model.config._attn_implementation
     # A model that brings its own attention (or none) keeps it.
-    if before != "sdpa" or model.device.type != "cpu":
+    if before != "sdpa" or model.device.type not in ("cpu", "cuda"):
         return None
     prompts = [[3 + n % 7 for n in range(40)], [3 + n % 5 for n in range(9)], [3 + n % 7 for n in range(45)]]
     try:
         with torch.inference_mode():
-            plain = torch.stack([model(input_ids=torch.tensor([prompt])).logits[0, -1] for prompt in prompts]).float()
+            whole = [torch.tensor([prompt], device=model.device) for prompt in prompts]
+            plain = torch.stack([model(input_ids=ids).logits[0, -1] for ids in whole]).float()
             model.set_attn_implementation(attention.register())
-            packed = PackedModel(model, share=True)
-            found = packed._read(prompts, keep=False)[0].float()
+            found = PackedModel(model)._read(prompts).float()
     except (attention.UnsupportedAttentionError, AttributeError, TypeError, ValueError, RuntimeError):
         found = None
     # Rounding moves logits by a few hundredths of their spread in bfloat16; a wrong mask or position by all of it.
     if found is None or not bool((found - plain).abs().mean() <= 0.05 * plain.std()):
         model.set_attn_implementation(before)
         return None
-    return PackedModel(model, share=share)
+    return PackedModel(model, share=share, room=room)

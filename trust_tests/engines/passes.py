@@ -7,14 +7,17 @@ here keeps to that: columns are filled up to whole multiples of `GRAIN` and mask
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trust_tests.engines.prefixes import GRAIN
 
 if TYPE_CHECKING:
     import torch
+
+    # Runs a model: pass, token ids, positions -> logits (tokens, vocabulary).
+    Forward = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
 
 # Rows of a prompt whose scores are held at a time; they see the columns up to their own end only.
 CHUNK = 128
@@ -126,35 +129,31 @@ class Write:
     it wrote, in the same columns for all.
     """
 
-    def __init__(self, prompts: Sequence[Sequence[Piece]], new_tokens: int) -> None:
-        """prompts: for each answer the pieces of its prompt; new_tokens: the most that an answer adds."""
+    def __init__(self, lengths: Sequence[int], new_tokens: int) -> None:
+        """lengths: tokens of each answer's prompt; new_tokens: the most that an answer adds."""
         import torch
 
-        lengths = [sum(piece.length for piece in pieces) for pieces in prompts]
         self._begin = -(-max(lengths) // GRAIN) * GRAIN
         self._columns = -(-(self._begin + new_tokens) // GRAIN) * GRAIN
         self._written = 0
         self._hidden = torch.arange(self._columns) >= torch.tensor(lengths)[:, None]  # (answers, columns)
-        kept = prompts[0][0].kept
-        self._keys = {layer: self._rows(prompts, "keys", layer) for layer in kept.keys}
-        self._values = {layer: self._rows(prompts, "values", layer) for layer in kept.values}
+        self._keys: dict[int, torch.Tensor] = {}
+        self._values: dict[int, torch.Tensor] = {}
 
-    def _rows(self, prompts: Sequence[Sequence[Piece]], name: str, layer: int) -> torch.Tensor:
-        first = getattr(prompts[0][0].kept, name)[layer]
-        rows: torch.Tensor = first.new_zeros(len(prompts), first.shape[0], self._columns, first.shape[2])
-        for row, pieces in enumerate(prompts):
-            place = 0
-            for piece in pieces:
-                rows[row, :, place : place + piece.length] = getattr(piece.kept, name)[layer][
-                    :, piece.start : piece.stop
-                ]
-                place += piece.length
-        return rows
-
-    def next(self) -> None:
-        """Begin the pass of the next token."""
-        self._hidden[:, self._begin + self._written] = False
-        self._written += 1
+    def load(self, answers: Sequence[Sequence[int]], prompts: Sequence[Sequence[Piece]]) -> None:
+        """Copy prompts, given as pieces, into the rows of their answers."""
+        for name, rows in (("keys", self._keys), ("values", self._values)):
+            for own, pieces in zip(answers, prompts, strict=True):
+                place = 0
+                for piece in pieces:
+                    until = place + piece.length
+                    for layer, kept in getattr(piece.kept, name).items():
+                        if layer not in rows:
+                            groups, _, width = kept.shape
+                            rows[layer] = kept.new_zeros(len(self._hidden), groups, self._columns, width)
+                        for answer in own:
+                            rows[layer][answer, :, place:until] = kept[:, piece.start : piece.stop]
+                    place = until
 
     def keep(self, places: torch.Tensor) -> None:
         """Go on with the answers at these places only."""
@@ -163,12 +162,16 @@ class Write:
             for layer in rows:
                 rows[layer] = rows[layer][places]
 
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, forward: Forward) -> torch.Tensor:
+        """Add these tokens, (answers,); logits (answers, vocabulary) of the next ones."""
+        self._hidden[:, self._begin + self._written] = False
+        self._written += 1
+        return forward(self, tokens, positions)
+
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """See `Pass.attend`; one token for each answer."""
-        import torch
-
         heads, answers, width = query.shape
         groups = key.shape[0]
         place = self._begin + self._written - 1
@@ -180,6 +183,5 @@ class Write:
         scores = (queries @ keys[:, :, :end].transpose(-1, -2)).float()
         scores.masked_fill_(self._hidden[:, None, None, :end], float("-inf"))
         weights = scores.softmax(dim=-1).to(values.dtype)
-        seen = weights @ values[:, :, :end]
-        assert torch.is_tensor(seen)
+        seen: torch.Tensor = weights @ values[:, :, :end]
         return seen.reshape(answers, heads, -1)

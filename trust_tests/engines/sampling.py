@@ -85,10 +85,11 @@ def draw(logits: torch.Tensor, keys: torch.Tensor, step: int, temperature: float
         return chosen
     rest = scaled.scatter(1, tokens, float("-inf"))
     group = rest.logsumexp(dim=-1).double() + _gumbel(key, torch.full_like(key, _GROUP))
-    for row in (group > best).nonzero()[:, 0].tolist():
-        share = rest[row].double().softmax(dim=-1).cumsum(dim=-1)
-        point = _uniform(key[row], key.new_tensor(_MEMBER)) * share[-1]
-        chosen[row] = torch.searchsorted(share, point.reshape(1)).clamp(max=len(share) - 1)[0]
+    rows = (group > best).nonzero()[:, 0]
+    if len(rows):
+        share = rest[rows].double().softmax(dim=-1).cumsum(dim=-1)
+        points = _uniform(key[rows], torch.full_like(rows, _MEMBER))[:, None] * share[:, -1:]
+        chosen[rows] = torch.searchsorted(share, points)[:, 0].clamp(max=share.shape[-1] - 1)
     return chosen
 
 
