@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 MOST_BYTES = 256 * 1024
+MOST_DEPTH = 16
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS = ("int", "float")
 
@@ -126,15 +127,10 @@ def read_document(path: Path) -> Value:
         raise SpecError(f"{path}: more than {MOST_BYTES // 1024} KiB; no sweep needs that, give another file")
     try:
         text = raw.decode("utf-8-sig")
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
-                raise SpecError(f"{path}, line {line}: aliases (*{event.anchor}) are not read; write the value out")
+        _check_events(path, text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except RecursionError:
-        raise SpecError(f"{path}: nested too deeply; --help shows what a sweep looks like") from None
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, SpecError):
             raise
@@ -145,3 +141,15 @@ def read_document(path: Path) -> Value:
     if root is None:
         raise SpecError(f"{path}: empty; --help shows what a sweep looks like")
     return Value(str(path), "", root)
+
+
+def _check_events(path: Path, text: str) -> None:
+    """Raise SpecError for aliases and for depths no sweep has: PyYAML's time grows with the square of the depth."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise SpecError(f"{path}, line {line}: nested too deeply; --help shows what a sweep looks like")
+        if isinstance(event, yaml.AliasEvent):
+            raise SpecError(f"{path}, line {line}: aliases (*{event.anchor}) are not read; write the value out")
