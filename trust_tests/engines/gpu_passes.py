@@ -8,6 +8,8 @@ a step costs what the GPU needs for it and not what Python does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from trust_tests.engines.passes import Kept, Piece, Span
@@ -135,9 +137,22 @@ def _attention(
         return_aux=AuxRequest(lse=True),
         scale=scale,
         window_size=(-1, 0) if causal else (-1, -1),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **_grouped(query, key),
     )
     return output, mass if mass.shape[0] == len(query) else mass.transpose(0, 1)
+
+
+def _grouped(query: torch.Tensor, key: torch.Tensor) -> dict[str, Any]:
+    """What torch has to be told where several heads share a group's keys; torch 2.11 takes that unasked."""
+    asks = "enable_gqa" in _varlen_parameters()
+    return {"enable_gqa": True} if asks and query.shape[1] != key.shape[1] else {}
+
+
+@cache
+def _varlen_parameters() -> frozenset[str]:
+    from torch.nn.attention.varlen import varlen_attn
+
+    return frozenset(signature(varlen_attn).parameters)
 
 
 def _cumulative(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
@@ -193,13 +208,14 @@ class _Step:
     ) -> torch.Tensor:
         """See `Pass.attend`; one token for each row."""
         import torch
-        from torch.nn.attention.varlen import varlen_attn
 
         query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
         keys, values = self._pool.take(layer, (key, value))
         keys.index_copy_(0, self.slots, key)
         values.index_copy_(0, self.slots, value)
-        output = varlen_attn(
+        # The operator below torch's varlen_attn, which has had `seqused_k` for longer: keys begin at `starts`, and only
+        # the first `used` of each are there yet.
+        output: torch.Tensor = torch.ops.aten._flash_attention_forward(
             query,
             keys,
             values,
@@ -207,11 +223,13 @@ class _Step:
             self.starts,
             1,
             self._columns,
+            0.0,
+            False,
+            False,
             scale=scale,
-            enable_gqa=query.shape[1] != key.shape[1],
             seqused_k=self.used,
-        )
-        return output if isinstance(output, torch.Tensor) else output[0]
+        )[0]
+        return output
 
     def run(self, forward: Forward) -> torch.Tensor:
         """Logits (rows, vocabulary) of one step; the first time captured."""

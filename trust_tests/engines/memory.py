@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 CPU_ROWS = 128
 GPU_ROWS = 256
-# Of a GPU's memory beside the weights this part holds keys and values; the rest is activations and logits.
-GPU_SHARE = 0.6
+# Tokens of one forward pass while reading on a GPU.
+GPU_PASS = 16_384
+# Of a GPU's memory this part is planned with, less what activations of a pass and logits take.
+GPU_SHARE = 0.92
+GPU_ACTIVATIONS = 6 << 30
 # A CPU's caches are better used by small batches, whatever its memory.
 CPU_TOKENS = 65_536
 # Where the model's shape cannot be read.
@@ -34,7 +37,8 @@ def capacity(folder: Path, device: str, dtype: torch.dtype) -> Capacity:
     per_token = bytes_per_token(folder, dtype.itemsize)
     if per_token is None:
         return Capacity(GPU_ROWS, UNKNOWN_TOKENS)
-    room = GPU_SHARE * whole - _dense_bytes(folder, dtype.itemsize)
+    # Beside the keys and values of the answers, those of the pass that is being read.
+    room = GPU_SHARE * whole - GPU_ACTIVATIONS - GPU_PASS * per_token - _dense_bytes(folder, dtype.itemsize)
     return Capacity(GPU_ROWS, max(1024, int(room / per_token)))
 
 

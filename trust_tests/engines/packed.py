@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from trust_tests.engines import attention, sampling
 from trust_tests.engines.gpu_passes import GpuRead, GpuWrite, Pool
+from trust_tests.engines.memory import GPU_PASS
 from trust_tests.engines.passes import Kept, Piece, Read, Span, Write
 from trust_tests.engines.prefixes import Family, families
 from trust_tests.records import Generation
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # Tokens of one forward pass while reading; a span longer than that makes a pass of its own.
 CPU_PASS = 4096
-GPU_PASS = 32_768
 # Rows of logits over the whole vocabulary that are held at a time.
 LOGIT_ROWS = 512
 # Answers that ended are taken out once so many of those under way have.
