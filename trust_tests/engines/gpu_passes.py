@@ -7,8 +7,9 @@ a step costs what the GPU needs for it and not what Python does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +95,9 @@ class _Level:
             asking = query if whole else query[rows]
             found, extra = _attention(asking, keys, values, asked, seen, most_asked, most_seen, scale, causal=False)
             if whole:
-                output, mass = _joined(output, mass, found, extra)
+                output, mass = _join()(output, mass, found, extra)
             else:
-                output[rows], mass[rows] = _joined(output[rows], mass[rows], found, extra)
+                output[rows], mass[rows] = _join()(output[rows], mass[rows], found, extra)
         return output, mass
 
 
@@ -109,6 +110,14 @@ def _joined(
     mass = torch.logaddexp(first_mass, second_mass)
     share = (second_mass - mass).exp()[..., None]
     return torch.lerp(first.float(), second.float(), share).to(first.dtype), mass
+
+
+@cache
+def _join() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """`_joined` in one kernel: written out it would pass over the outputs in float32 several times."""
+    import torch
+
+    return torch.compile(_joined, dynamic=True) if find_spec("triton") else _joined
 
 
 def _attention(

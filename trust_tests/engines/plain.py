@@ -16,6 +16,9 @@ from trust_tests.records import Generation
 if TYPE_CHECKING:
     import torch
 
+# Layers that keep keys and values, as transformers names them; of the others' states no copies can be made.
+_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+
 
 class PlainModel:
     """A model as transformers runs it. pad: the id that fills rows up."""
@@ -23,6 +26,8 @@ class PlainModel:
     def __init__(self, model: Any, pad: int) -> None:
         self._model = model
         self._pad = pad
+        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+        self._copies = not (kinds - _ATTENTION or getattr(model, "_is_stateful", False))
 
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[Scored]:
         """See `PackedModel.score`; prompts and choices are read as one row each."""
@@ -58,7 +63,7 @@ class PlainModel:
         from transformers import GenerationConfig, LogitsProcessorList
 
         ids, mask = self._padded(prompts)
-        cache = self._shared_prefill(ids, mask, generation.samples) if generation.samples > 1 else None
+        cache = self._shared_prefill(ids, mask, generation.samples) if generation.samples > 1 and self._copies else None
         ids, mask = (x.repeat_interleave(generation.samples, dim=0) for x in (ids, mask))
         watch = _seeded_draws(draws, generation)
         output = self._model.generate(
@@ -115,21 +120,27 @@ class PlainModel:
     ) -> torch.Tensor:
         """Logits that predict each token of each choice, (prompts x choices, longest choice, vocabulary), float32.
 
-        The prompts are read once; each choice goes on from the prompt's keys and values. Shorter choices are padded
-        at their end, where nothing before them can see the padding.
+        The prompts are read once; each choice goes on from the prompt's keys and values (where a model has states,
+        each choice is read with its prompt). Shorter choices are padded at their end, where nothing before them can
+        see the padding.
         """
         import torch
 
         count = len(choices[0])
-        cache = self._shared_prefill(ids, mask, count)
+        cache = self._shared_prefill(ids, mask, count) if self._copies else None
         longest = max(len(choice) for listed in choices for choice in listed)
-        last = ids[:, -1:].repeat_interleave(count, dim=0)
+        read = (ids if cache is None else ids[:, -1:]).repeat_interleave(count, dim=0)
         padded = [[*choice[:-1], *[0] * (longest - len(choice))] for listed in choices for choice in listed]
-        tail = torch.cat([last, torch.tensor(padded, dtype=torch.long, device=ids.device).reshape(len(last), -1)], 1)
+        tail = torch.cat([read, torch.tensor(padded, dtype=torch.long, device=ids.device).reshape(len(read), -1)], 1)
         before = mask.repeat_interleave(count, dim=0)
-        seen = torch.cat([before, before.new_ones(len(last), longest - 1)], dim=1)
-        positions = (seen.cumsum(1) - 1)[:, -longest:]
-        output = self._model(input_ids=tail, attention_mask=seen, position_ids=positions, past_key_values=cache)
+        seen = torch.cat([before, before.new_ones(len(read), longest - 1)], dim=1)
+        output = self._model(
+            input_ids=tail,
+            attention_mask=seen,
+            position_ids=(seen.cumsum(1) - 1).clamp(min=0)[:, -tail.shape[1] :],
+            logits_to_keep=longest,
+            **({} if cache is None else {"past_key_values": cache}),
+        )
         return output.logits.float()  # type: ignore[no-any-return]
 
 
