@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -220,12 +221,16 @@ def test_a_prompt_beyond_the_context_is_missing_and_costs_the_others_nothing(eng
 
 
 def test_long_prompts_come_in_smaller_batches(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest first; each batch holds as many rows and tokens as it may, no more."""
     monkeypatch.setattr("trust_tests.engines.memory.CPU_TOKENS", 1000)
     requests = [ask("x" * (300 + n), Generation(4)) for n in range(4)] + [ask("y" * n, Generation(4)) for n in range(4)]
-    batches = engine.batches(requests)
-    # Three prompts of about 325 tokens with their answers fit; the fourth takes the first two short ones along.
-    assert [len(batch) for batch in batches] == [3, 3, 2]
-    assert sorted(r.item_id for b in batches for r in b) == sorted(r.item_id for r in requests)
+    lengths = {request.item_id: len(engine._prompts.encode(request)) + 4 for request in requests}
+    batches = [[lengths[request.item_id] for request in batch] for batch in engine.batches(requests)]
+    assert sorted(n for batch in batches for n in batch) == sorted(lengths.values())
+    assert all(len(batch) <= 4 and sum(batch) <= 1000 for batch in batches)
+    assert [n for batch in batches for n in batch] == sorted(lengths.values(), reverse=True)
+    for batch, following in itertools.pairwise(batches):
+        assert len(batch) == 4 or sum(batch) + following[0] > 1000
 
 
 def test_a_template_of_the_paper_keeps_special_tokens(engine: HfEngine) -> None:
