@@ -259,8 +259,11 @@ def packed_or_none(model: Any, *, share: bool, room: int = 0) -> PackedModel | N
     import torch
 
     before = model.config._attn_implementation
-    # A model that brings its own attention (or none) keeps it.
-    if before != "sdpa" or model.device.type not in ("cpu", "cuda"):
+    # A model that brings its own attention (or none) keeps it. Chunks, states and convolutions may not show in the
+    # short prompts tried out, nor before the first token is written.
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    plain_layers = not (kinds - {"full_attention"} or getattr(model, "_is_stateful", False))
+    if before != "sdpa" or not plain_layers or model.device.type not in ("cpu", "cuda"):
         return None
     with torch.inference_mode():
         whole = [torch.tensor([prompt], device=model.device) for prompt in _TRIED]
