@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 RUNNERS = Path(__file__).with_name("runners")
 LOG = "log.txt"
-_LAST_WORDS_SECONDS = 5
+LAST_WORDS_SECONDS = 5
 _MESSAGE = 400
 _LOOK = os.WEXITED | os.WNOWAIT | os.WNOHANG
 
@@ -106,7 +106,7 @@ def run_job(
                 end(process)
                 raise
             # The runner has said its last word; one that hangs on its way out has still done its work.
-            end(process, patience=_LAST_WORDS_SECONDS)
+            end(process, patience=LAST_WORDS_SECONDS)
     if last.get("event") == "done" and isinstance(last.get("versions"), dict):
         return {str(key): str(value) for key, value in last["versions"].items()}
     if last.get("event") == "error":

@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from compressors.backends.environments import env_versions, find_env
-from compressors.backends.process import death, end, last_line, one_line, quiet_environment, visible_devices
+from compressors.backends.process import (
+    LAST_WORDS_SECONDS,
+    death,
+    end,
+    last_line,
+    one_line,
+    quiet_environment,
+    visible_devices,
+)
 from trust_tests.engines.base import EngineError
 
 WORKER = Path(__file__).with_name("worker")
@@ -165,7 +173,8 @@ class Child:
                 return dict(answer)
         except BrokenPipeError:
             pass
-        end(self._process)
+        # Its output has ended, so it is about to end by itself, and its status says how.
+        end(self._process, patience=LAST_WORDS_SECONDS)
         raise ChildError(f"{death(self._process.returncode)}; last words: {last_line(self._log)}")
 
     def _reason(self, message: str) -> str:
