@@ -1,7 +1,7 @@
 """Answers of a model to packed prompts: what prompts begin with alike is read once, no token of padding is read.
 
 Works for models with plain attention in all layers (Llama, Qwen, Mistral without a window, …); whether a model is one
-is tried out, not guessed: `fits`.
+is tried out, not guessed: `packed_or_none`.
 """
 
 from __future__ import annotations
@@ -269,7 +269,10 @@ def packed_or_none(model: Any, *, share: bool, room: int = 0) -> PackedModel | N
         prompts = _tried(model.config.get_text_config().vocab_size)
         whole = [torch.tensor([prompt], device=model.device) for prompt in prompts]
         plain = torch.stack([model(input_ids=ids).logits[0, -1] for ids in whole]).float()
-        model.set_attn_implementation(attention.register())
+        try:
+            model.set_attn_implementation(attention.register())
+        except (AttributeError, TypeError, ValueError):  # a model that takes no attention but its own
+            return None
         for fused in (True, False) if model.device.type == "cuda" else (False,):
             _fuse(model, fused=fused)
             if _answers_alike(model, prompts, plain):
