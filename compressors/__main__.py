@@ -26,6 +26,10 @@ can be gated with 'pytest --trust-variant out/gptq-4bit'; the gate also makes ch
 '--trust-recipe gptq:bits=4,group=64', and keeps them.
 """
 
+_STATUS = """
+exit status: 0 done; 1 the checkpoint is not what it claims to be (audit); 2 wrong input, or it cannot be made
+"""
+
 
 def _epilog() -> str:
     return methods_text(min(shutil.get_terminal_size().columns, 120)) + _EXAMPLES
@@ -36,14 +40,15 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="python -m compressors",
         description="Compress a language model by a recipe, and prove what a checkpoint holds.",
-        epilog=_epilog(),
+        epilog=_epilog() + _STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     make = commands.add_parser(
         "compress",
         help="compress MODEL by RECIPE into the new folder OUT",
-        epilog=_epilog(),
+        description="Compress a dense model by a recipe, read the result back from disk, and say what is in it.",
+        epilog=_epilog() + _STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     make.add_argument(
@@ -52,22 +57,39 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("recipe", help="such as gptq:bits=4,group=64,seed=1 or magnitude:pattern=2:4")
     make.add_argument("out", type=Path, help="folder to be made; must not exist or be empty")
     make.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
-    make.add_argument("--threads", type=int, help="CPU threads; they move the last bits of a result")
-    make.add_argument("--cache", type=Path, help="folder for converted and fetched models")
-    make.add_argument("--offline", action="store_true", help="use no network")
+    make.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads; they move the last bits of a result [all, at most 8]"
+    )
+    make.add_argument(
+        "--cache", type=Path, metavar="DIR", help="folder for converted models and backends [the user's cache folder]"
+    )
+    make.add_argument(
+        "--offline", action="store_true", help="use no network: the model and calibration data must be on this machine"
+    )
     look = commands.add_parser(
-        "audit", help="say what is in the checkpoint at PATH; exit 1 if it is not what it claims"
+        "audit",
+        help="say what is in the checkpoint at PATH; exit 1 if it is not what it claims",
+        description="Read a checkpoint's layers back from disk and compare them with its configuration, and with its "
+        "recipe if it was made here: bits, groups, zeros and their pattern, layers covered. Builds no model.",
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     look.add_argument("path", type=Path, help="folder of a checkpoint, or a .gguf file, made here or by another tool")
     look.add_argument("--json", action="store_true", help="print everything, layer by layer, as JSON")
     own = commands.add_parser(
-        "backend-env", help="make the environment of a backend that cannot live beside this package's libraries"
+        "backend-env",
+        help="make the environment of a backend that cannot live beside this package's libraries",
+        description="Make an environment in the cache for a library whose pins conflict with this package's, and print "
+        "its Python. pip finds packages by its own configuration (PIP_INDEX_URL, PIP_FIND_LINKS). One that is there "
+        "already is left as it is.",
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     own.add_argument(
         "backend", help="auto-gptq or autoawq; for the engine vllm: vllm (on a CPU) or vllm-cuda (on GPUs)"
     )
-    own.add_argument("--python", help="interpreter to make it with [the one that runs this]")
-    own.add_argument("--cache", type=Path, help="folder under which environments lie")
+    own.add_argument("--python", metavar="FILE", help="interpreter to make it with [the one that runs this]")
+    own.add_argument("--cache", type=Path, metavar="DIR", help="folder for environments [the user's cache folder]")
     return root
 
 

@@ -16,7 +16,6 @@ Embeddings and norms stay dense, and so does the output head unless the recipe s
 
 from __future__ import annotations
 
-import importlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 from compressors.errors import CompressionError
 from compressors.grid import Quantised
 from compressors.methods import Values, find_method
+from compressors.offered import load_solver
 from compressors.recipe import Recipe
 from compressors.structure import by_input, decoder_blocks, device_of, head_of, linear_layers
 
@@ -202,8 +202,7 @@ def walk(
     if method.calibrated == (sequences is None):
         missing = "missing" if sequences is None else "unused"
         raise CompressionError(f"recipe '{recipe}': a calibration batch is {missing}")
-    module, _, attribute = method.solver.partition(":")
-    solver = getattr(importlib.import_module(module), attribute)
+    solver = load_solver(method)
     if isinstance(solver, type):
         solver = solver(recipe.parameters)
     prefix, blocks = decoder_blocks(model)

@@ -18,6 +18,7 @@ from compressors.calibration.sources import BUILT_IN as BUILT_IN_TEXT
 from compressors.calibration.sources import read_source
 from compressors.calibration.texts import TEMPLATES
 from compressors.errors import RecipeError
+from compressors.offered import misfit
 
 ENTRY_POINTS = "trust_gate.compressors"
 
@@ -361,10 +362,13 @@ BUILT_IN: Mapping[str, Method] = {method.name: method for method in (MAGNITUDE, 
 
 
 @cache
-def _offered() -> Mapping[str, EntryPoint]:
+def _offered() -> Mapping[str, tuple[EntryPoint, ...]]:
     """Entry points of other packages by method name; a built-in method's name cannot be taken over."""
-    found = entry_points(group=ENTRY_POINTS)
-    return {point.name: point for point in found if point.name not in BUILT_IN}
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name not in BUILT_IN:
+            found[point.name] = (*found.get(point.name, ()), point)
+    return found
 
 
 def method_names() -> tuple[str, ...]:
@@ -376,12 +380,15 @@ def find_method(name: str) -> Method:
     """The method of that name. Raises RecipeError, one line, when there is none or its package is broken."""
     if name in BUILT_IN:
         return BUILT_IN[name]
-    point = _offered().get(name)
-    if point is None:
+    points = _offered().get(name, ())
+    if not points:
         raise RecipeError(f"no method {name[:40]!r}{nearest(name, method_names())}")
-    origin = point.dist.name if point.dist else point.value
+    if len(points) > 1:
+        both = " and ".join(map(_origin, points[:2]))
+        raise RecipeError(f"method {name!r}: claimed by {both}; uninstall one of them")
+    origin = _origin(points[0])
     try:
-        method = point.load()
+        method = points[0].load()
     except Exception as error:  # foreign code may fail in any way; the user needs to know whose it is
         reason = " ".join(str(error).split())[:200]
         raise RecipeError(
@@ -389,7 +396,14 @@ def find_method(name: str) -> Method:
         ) from error
     if not isinstance(method, Method) or method.name != name:
         raise RecipeError(f"method {name!r} of {origin}: its entry point is not a compressors.methods.Method")
+    problem = misfit(method)
+    if problem:
+        raise RecipeError(f"method {name!r} of {origin}: {problem}")
     return method
+
+
+def _origin(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
 
 
 def nearest(word: str, known: tuple[str, ...]) -> str:

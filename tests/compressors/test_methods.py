@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from compressors import methods
 from compressors.errors import RecipeError
-from compressors.methods import ENTRY_POINTS, Method, Parameter, choice
+from compressors.methods import CALIBRATION, ENTRY_POINTS, GRID, Method, Parameter, choice, number
+from compressors.offered import load_solver
 from compressors.recipe import parse_recipe
 
 HALVE = Method(
     name="halve",
     version="3",
     summary="keep every other weight",
-    parameters=(Parameter("offset", choice(0, 1), 0, "which half"),),
+    parameters=(Parameter("offset", choice(0, 1), 0, "which half"), Parameter("sparsity", number(0, 1), 0.5, "zeros")),
     slug=lambda values: "halve",
     solver="elsewhere:halve",
 )
@@ -38,7 +40,7 @@ def offer(monkeypatch):
 def test_a_method_of_another_package_is_a_method(offer):
     offer(halve=f"{__name__}:HALVE")
     recipe = parse_recipe("halve:offset=1")
-    assert str(recipe) == "halve:offset=1"
+    assert str(recipe) == "halve:offset=1,sparsity=0.5"
     assert recipe.slug == "halve-offset=1"
     assert "halve" in methods.method_names()
     assert not HALVE.calibrated
@@ -76,3 +78,50 @@ def test_built_in_methods_name_a_solver_that_exists(method):
 
     module, _, attribute = method.solver.partition(":")
     assert callable(getattr(import_module(module), attribute))
+
+
+def test_a_name_that_two_packages_claim_belongs_to_neither(monkeypatch):
+    points = [EntryPoint("halve", f"{__name__}:HALVE", ENTRY_POINTS), EntryPoint("halve", "other:HALVE", ENTRY_POINTS)]
+    monkeypatch.setattr(methods, "entry_points", lambda group: points)
+    methods._offered.cache_clear()
+    try:
+        with pytest.raises(RecipeError, match=r"'halve': claimed by .*:HALVE and other:HALVE; uninstall one"):
+            parse_recipe("halve")
+    finally:
+        methods._offered.cache_clear()
+
+
+NOTHING_TO_PROVE = replace(HALVE, name="nothing", parameters=HALVE.parameters[:1])
+NOT_STORED = replace(HALVE, name="unstored", parameters=GRID)
+HALF_CALIBRATED = replace(HALVE, name="half", parameters=(*HALVE.parameters, CALIBRATION[3]))
+
+
+def test_a_method_must_take_what_its_proof_and_its_storage_read(offer):
+    offer(nothing=f"{__name__}:NOTHING_TO_PROVE", unstored=f"{__name__}:NOT_STORED", half=f"{__name__}:HALF_CALIBRATED")
+    with pytest.raises(RecipeError, match="neither 'sparsity' nor 'bits', so nothing could prove"):
+        parse_recipe("nothing")
+    with pytest.raises(RecipeError, match="'bits' but not 'group', 'sym' and 'format'"):
+        parse_recipe("unstored")
+    with pytest.raises(RecipeError, match="'samples' but not calibration, draw, length, seed, template"):
+        parse_recipe("half")
+
+
+@pytest.mark.parametrize(
+    ("solver", "message"),
+    [
+        ("no_such_module:prune", "is not there"),
+        ("compressors.magnitude:absent", "is not there"),
+        ("", "is not there"),
+        ("compressors.methods:ENTRY_POINTS", "cannot be called"),
+    ],
+)
+def test_a_solver_that_is_not_there_is_one_line(solver, message):
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_solver(replace(HALVE, solver=solver))
+    assert "\n" not in str(caught.value)
+
+
+def test_built_in_methods_take_what_others_must():
+    from compressors.offered import misfit
+
+    assert [method.name for method in methods.BUILT_IN.values() if misfit(method)] == []

@@ -19,11 +19,11 @@ from trust_tests.records import PAPER
 
 ENTRY_POINT_GROUP = "trust_gate.dimensions"
 
-__all__ = ["ENTRY_POINT_GROUP", "Dimension", "DimensionError", "Setup", "dimension_names", "get_dimension"]
+__all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "Dimension", "DimensionError", "Setup", "dimension_names", "get_dimension"]
 
 # Class of each built-in dimension under the two protocols, in the order of the report. Protocol `sound` lives in
 # `dimensions/<name>.py`, protocol `paper` in `dimensions/paper/<name>.py`.
-_BUILT_IN = {
+BUILT_IN = {
     "toxicity": "Toxicity",
     "stereotype": "Stereotype",
     "privacy": "Privacy",
@@ -43,7 +43,7 @@ class DimensionError(ValueError):
 def dimension_names() -> tuple[str, ...]:
     """All names that `get_dimension` knows: the built-in ones first, then the others by name."""
     added = {entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    return (*_BUILT_IN, *sorted(added - set(_BUILT_IN)))
+    return (*BUILT_IN, *sorted(added - set(BUILT_IN)))
 
 
 def get_dimension(name: str, setup: Setup | None = None) -> Dimension:
@@ -54,7 +54,7 @@ def get_dimension(name: str, setup: Setup | None = None) -> Dimension:
     """
     setup = setup or Setup()
     claims = list(entry_points(group=ENTRY_POINT_GROUP, name=name))
-    built_in = _BUILT_IN.get(name)
+    built_in = BUILT_IN.get(name)
     if built_in and claims:
         raise DimensionError(f"dimension {name!r}: {_origin(claims[0])} takes the name of a built-in one; rename it")
     if built_in:
