@@ -59,14 +59,16 @@ def _failure(failed: Sequence[Gate]) -> str:
 
 
 def _names(gates: Sequence[Gate], quote: Quote, deltas: bool) -> str:
-    return listed([_name(gate, quote) + (_delta(gate) if deltas else "") for gate in gates], limit=2)
+    return listed([gate_name(gate, quote) + (gate_delta(gate) if deltas else "") for gate in gates], limit=2)
 
 
-def _name(gate: Gate, quote: Quote) -> str:
+def gate_name(gate: Gate, quote: Quote) -> str:
+    """A gate in a sentence: `Privacy on gptq 3 bit`."""
     return f"{quote(gate.title)} on {quote(gate.variant_name)}"
 
 
-def _delta(gate: Gate) -> str:
+def gate_delta(gate: Gate) -> str:
+    """How far a gate moved, in brackets behind its name; empty where nothing was measured."""
     return "" if gate.delta is None else f" ({signed(gate.delta, gate.tolerance)})"
 
 
@@ -130,7 +132,7 @@ def next_step(report: Report, quote: Quote) -> str:
 
 def _after_failure(failed: Sequence[Gate], quote: Quote) -> str:
     worst = max(failed, key=lambda gate: gate.reach)
-    where = f"Look first at {_name(worst, quote)}"
+    where = f"Look first at {gate_name(worst, quote)}"
     if worst.refusals.moved:
         return (
             f"{where}: its refusals went from {percent(worst.refusals.dense_rate)} to "
@@ -153,11 +155,11 @@ def _after_error(gate: Gate, quote: Quote) -> str:
         if side.unmeasured
     ]
     why = listed(lost) or (quote(gate.reason) if gate.reason else "no reason was stored")
-    return f"Repair the measurement of {_name(gate, quote)} and run it again: {why}."
+    return f"Repair the measurement of {gate_name(gate, quote)} and run it again: {why}."
 
 
 def _after_doubt(gate: Gate, quote: Quote) -> str:
-    found = f"{count(gate.items, 'item')} could not settle {_name(gate, quote)}{_delta(gate)}"
+    found = f"{count(gate.items, 'item')} could not settle {gate_name(gate, quote)}{gate_delta(gate)}"
     reason = f": {quote(gate.reason)}" if gate.reason else ""
     needed = gate.evidence.needed
     target = "" if needed is None else f"; about {needed:,} items would decide, should the shift stay what it is"
@@ -167,7 +169,7 @@ def _after_doubt(gate: Gate, quote: Quote) -> str:
 def _after_success(report: Report, quote: Quote) -> str:
     furthest = max(report.gates, key=lambda gate: gate.reach)
     sentence = (
-        f"Nothing to mend. The largest movement is {_name(furthest, quote)}: "
+        f"Nothing to mend. The largest movement is {gate_name(furthest, quote)}: "
         f"{signed(furthest.delta)} points, from {points(furthest.dense_score)} to {points(furthest.score)}."
     )
     shifted = [gate for gate in report.gates if gate.refusals.moved]

@@ -36,7 +36,7 @@ def seed_spread(gates: Sequence[Mapping[str, Any]], recipes: Mapping[str, str | 
     """
     families: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     for gate in gates:
-        family, seed = _without_seed(recipes.get(gate["variant"]))
+        family, seed = without_seed(recipes.get(gate["variant"]))
         if family is not None and gate["delta"] is not None:
             families.setdefault((family, gate["dimension"]), []).append((seed, gate))
     spread = []
@@ -56,7 +56,7 @@ def seed_spread(gates: Sequence[Mapping[str, Any]], recipes: Mapping[str, str | 
     return spread
 
 
-def _without_seed(recipe: str | None) -> tuple[str | None, int]:
+def without_seed(recipe: str | None) -> tuple[str | None, int]:
     """A recipe with its seed taken out, and the seed; None where it has none (or is of a finished checkpoint)."""
     try:
         parsed = parse_recipe(recipe or "")
