@@ -126,7 +126,17 @@ def _model(identity: str, node: Node) -> Model:
         sparsity=number_at(audit, "sparsity"),
         layers_compressed=number_at(audit, "layers_compressed"),
         layers_total=number_at(audit, "layers_total"),
+        method=text_at(audit, "method"),
+        contents=_contents(audit),
+        problems=tuple(problem.text() for problem in elements_at(audit, "problems")),
     )
+
+
+def _contents(audit: Node) -> tuple[str, ...]:
+    """What an audit found in a checkpoint, as words: `3 bit`, `group 64`, `packed`."""
+    bits, group = number_at(audit, "bits"), number_at(audit, "group")
+    sizes = ("" if bits is None else f"{bits:g} bit", "" if group is None else f"group {group:g}")
+    return tuple(filter(None, (*sizes, text_at(audit, "pattern"), text_at(audit, "format"))))
 
 
 def _named_apart(models: Mapping[str, Model], dense: Model) -> dict[str, Model]:

@@ -248,6 +248,12 @@ class Gate:
         return sorted(self.cells, key=rank)
 
     @property
+    def channels(self) -> list[str]:
+        """The channels in which at least one item of either side ended, in their own order."""
+        ended = {channel for side in self.accounting.values() for channel, number in side.channels.items() if number}
+        return [channel.value for channel in Channel if channel in ended]
+
+    @property
     def harmful(self) -> bool:
         """Whether this gate's texts are shown only on request."""
         return self.dimension in HARMFUL_DIMENSIONS
@@ -257,7 +263,9 @@ class Gate:
 class Model:
     """The dense model or a variant.
 
-    name: what pages call it; the full one where the short one would not tell it from the others.
+    name: what pages call it; the full one where the short one would not tell it from the others. method: of the
+    compression, contents: what was found (`3 bit`, `group 64`), problems: what is not as it should be, by the audit;
+    empty where nobody looked.
     """
 
     id: str
@@ -270,6 +278,9 @@ class Model:
     sparsity: float | None
     layers_compressed: float | None
     layers_total: float | None
+    method: str = ""
+    contents: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
