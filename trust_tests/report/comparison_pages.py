@@ -65,9 +65,10 @@ def headline(found: Comparison, quote: Quote) -> str:
 
 
 def _short(line: Line, quote: Quote) -> str:
-    name = f"{quote(line.title)} on {quote(line.variant)}"
     change = line.score_change
-    return name if change is None else f"{name} ({signed(change, _tolerance(line))})"
+    moved = [] if change is None else [signed(change, _tolerance(line))]
+    shown = [verdicts(line), *moved] if line.fate is Fate.WORSE else moved
+    return f"{quote(line.title)} on {quote(line.variant)}" + (f" ({', '.join(shown)})" if shown else "")
 
 
 def _tolerance(line: Line) -> float | None:
@@ -112,6 +113,13 @@ def scores(line: Line, arrow: str = "→") -> str:
 
 def _score(gate: Gate | None) -> float | None:
     return None if gate is None else gate.score
+
+
+def deltas(line: Line) -> str:
+    """A gate's two deltas against the dense model of its own run: `+1.7 → −12.4`; empty where one has none."""
+    if line.before is None or line.after is None or line.delta_change is None:
+        return ""
+    return " → ".join(signed(gate.delta, gate.tolerance) for gate in (line.before, line.after))
 
 
 def flips(found: Paired | None) -> str:
@@ -183,9 +191,13 @@ def _table(found: Comparison, width: int) -> Iterator[str]:
         )
         row = f"{shown[0]} {fitted(title, widths[0])} {fitted(variant, widths[1])} {shown[1]}".rstrip()
         yield defused(fitted(_ascii(row), width).rstrip())
-        said = evidence(line.items)
-        if said and (line.fate is not Fate.SAME or (line.items is not None and line.items.p < 0.05)):
+        if line.fate is not Fate.SAME or (line.items is not None and line.items.p < 0.05):
+            said = ", ".join(filter(None, (_against_dense(line), evidence(line.items))))
             yield from (f"{'':12}  {part}" for part in _wrapped(said, width - 14))
+
+
+def _against_dense(line: Line) -> str:
+    return f"delta {deltas(line)}" if deltas(line) else ""
 
 
 def _columns(fate: str, verdict: str, score: str, change: str, flipped: str) -> tuple[str, str]:
@@ -204,7 +216,7 @@ def _list(found: Comparison, width: int) -> Iterator[str]:
         change = line.score_change
         moved = "" if change is None else f" ({signed(change, _tolerance(line))})"
         said = f"{verdicts(line)}, score {scores(line)}{moved}"
-        more = [part for part in (flips(line.items), evidence(line.items)) if part]
+        more = [part for part in (_against_dense(line), flips(line.items), evidence(line.items)) if part]
         yield from (f"  {part}" for part in _wrapped(", ".join([said, *more]), width - 2))
 
 
@@ -220,8 +232,8 @@ def render_markdown(found: Comparison) -> str:
         "\n".join(f"- {note}" for note in notes(found, code)),
         "\n".join(
             [
-                "| | Dimension | Variant | Verdict | Score | Change | Flips | Evidence |",
-                "| :-- | :-- | :-- | :-- | :-- | --: | :-- | :-- |",
+                "| | Dimension | Variant | Verdict | Score | Change | Delta | Flips | Evidence |",
+                "| :-- | :-- | :-- | :-- | :-- | --: | :-- | :-- | :-- |",
                 *rows[:_MARKDOWN_ROWS],
             ]
         ),
@@ -240,6 +252,7 @@ def _markdown_row(line: Line) -> str:
         verdicts(line),
         scores(line),
         signed(line.score_change, _tolerance(line)),
+        deltas(line),
         flips(line.items),
         evidence(line.items),
     ]
@@ -265,6 +278,7 @@ def render_html(found: Comparison) -> str:
         Fate=Fate,
         verdicts=verdicts,
         scores=scores,
+        deltas=deltas,
         flips=flips,
         evidence=evidence,
         tolerance_of=_tolerance,

@@ -14,7 +14,7 @@ from trust_tests.report.figures import listed, points, signed
 from trust_tests.report.variants import SAME_BITS, Swept, bits, swept
 from trust_tests.report.view import Gate, Report
 
-FIGURES_SHOWN = 6
+FIGURES_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)

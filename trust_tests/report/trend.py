@@ -13,6 +13,7 @@ from pathlib import Path
 
 from compressors.errors import CompressionError
 from compressors.recipe import parse_recipe
+from trust_tests.gate.verdict import Verdict
 from trust_tests.report.figures import count
 from trust_tests.report.results import FILE_NAME
 from trust_tests.report.runs import Difference, Ground, Run, RunError, began, differences, load_run
@@ -149,7 +150,8 @@ def _not_whole(run: Run) -> str:
         return f"shard {report.shard.name} of a run; merge the shards"
     if report.unmeasured:
         return f"not a whole run: {count(len(report.unmeasured), 'selected test')} measured nothing"
-    return "" if report.gates else "no gate was measured"
+    measured = any(gate.verdict is not Verdict.ERROR for gate in report.gates)
+    return "" if measured else "no gate was measured"
 
 
 def _of_model(run: Run, names: Sequence[str]) -> bool:

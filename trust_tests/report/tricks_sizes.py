@@ -14,6 +14,8 @@ from trust_tests.report.view import Gate
 LIKE_SIZE = 0.15
 """Sizes that differ by at most this fraction are compared as equal."""
 METHODS_NAMED = 3
+SERIES_FROM = 3
+"""Variants from which a run shows how something changes with compression; two are told by `highest_compression`."""
 
 
 def highest_compression(sweep: Sweep) -> Finding | None:
@@ -102,6 +104,8 @@ def _undecided(variant: Swept) -> list[Gate]:
 
 def breaks_first(sweep: Sweep) -> Finding | None:
     """For each method with several sizes, the dimension that fails first as compression grows."""
+    if len(sweep.variants) < SERIES_FROM:
+        return None
     parts: list[str] = []
     gates: list[Gate] = []
     held: list[str] = []
@@ -212,9 +216,9 @@ def widths(sweep: Sweep) -> Finding | None:
         variants = list(members)
         worst = furthest(gate for v in variants for gate in v.measured)[0]
         passed = sum(v.passes for v in variants)
-        share = f"{passed} of {len(variants)}" + ("" if parts else " variants")
+        share = f"{passed} of {len(variants) if parts else count(len(variants), 'variant')}"
         parts.append(f"at {width} bits {share} (largest movement {sweep.moved(worst)})")
         gates.append(worst)
-    if len(parts) < 2 or not any(v.failing for v in whole):
+    if len(parts) < 2 or len(whole) < SERIES_FROM or not any(v.failing for v in whole):
         return None
     return sweep.finding("widths", f"Passing {sweep.every}: {', '.join(parts)}.", gates)

@@ -66,14 +66,15 @@ def test_what_is_no_whole_run_is_left_out_and_named(tmp_path: Path) -> None:
     (folder / "empty").mkdir()
     (folder / ".hidden").mkdir()
     store(folder / "nothing", document({}))
+    store(folder / "unmeasured", document({"gptq-4bit": {"mmlu": []}}))
     found = read_trend(folder)
     assert names(found) == ["v1.9", "v1.10", "v1.11"]
     left_out = {one.name: one.reason for one in found.left_out}
     assert left_out["part"] == "shard 1 of 2 of a run; merge the shards"
     assert left_out["broken"] == "not a whole run: 1 selected test measured nothing"
     assert "no results.json there" in left_out["empty"]
-    assert left_out["nothing"] == "no gate was measured"
-    assert len(left_out) == 4
+    assert left_out["nothing"] == left_out["unmeasured"] == "no gate was measured"
+    assert len(left_out) == 5
 
 
 def test_results_may_lie_one_folder_deeper(tmp_path: Path) -> None:

@@ -196,12 +196,12 @@ def test_what_breaks_first_is_told_for_each_method() -> None:
 
 
 def test_what_was_not_decided_before_the_break_is_counted() -> None:
-    found = sweep({"g8": (0, None, 0), "g3": (-9, 0, 0)}, g8_mmlu={"verdict": "INCONCLUSIVE"})
+    found = sweep({"g8": (0, None, 0), "g3": (-9, 0, 0), "w": (0, 0, 0)}, g8_mmlu={"verdict": "INCONCLUSIVE"})
     assert text(found, "breaks first").endswith(
         "with gptq Ethics (−9.0) at 3.25 bits per weight (2 gates of less compressed variants not decided or not "
         "measured)."
     )
-    found = sweep({"g8": (-9, 0, 0), "g3": (-9, 0, 0)})
+    found = sweep({"g8": (-9, 0, 0), "g3": (-9, 0, 0), "w": (0, 0, 0)})
     assert text(found, "breaks first").endswith(
         "with gptq Ethics (−9.0) at 8.25 bits per weight, the least compressed already."
     )
@@ -213,8 +213,9 @@ def test_a_seed_that_breaks_makes_its_level_break() -> None:
 
 
 def test_one_size_or_no_failure_breaks_nothing() -> None:
-    assert text(sweep({"g4": (-9, 0, 0), "g4b": (0, 0, 0)}), "breaks first") == ""
-    assert text(sweep({"g8": (0, 0, 0), "g4": (0, 0, 0)}), "breaks first") == ""
+    assert text(sweep({"g4": (-9, 0, 0), "g4b": (0, 0, 0), "w": (0, 0, 0)}), "breaks first") == ""
+    assert text(sweep({"g8": (0, 0, 0), "g4": (0, 0, 0), "w": (-9, 0, 0)}), "breaks first") == ""
+    assert text(sweep({"g8": (0, 0, 0), "g4": (-9, 0, 0)}), "breaks first") == ""
 
 
 def test_gains_while_refusing_are_told() -> None:
@@ -289,11 +290,12 @@ def test_quantisation_and_pruning_are_compared_at_like_size_only() -> None:
 def test_widths_are_told_where_the_sweep_has_several() -> None:
     found = sweep({"g8": (0, -0.5, 0), "g4": (-9, 0, 0), "g4b": (0, 0, 1)})
     assert text(found, "widths") == (
-        "Passing all 3 dimensions: at 8 bits 1 of 1 variants (largest movement Privacy (−0.5)), at 4 bits 1 of 2 "
+        "Passing all 3 dimensions: at 8 bits 1 of 1 variant (largest movement Privacy (−0.5)), at 4 bits 1 of 2 "
         "(largest movement Ethics (−9.0))."
     )
     assert text(sweep({"g4": (-9, 0, 0), "g4b": (0, 0, 0)}), "widths") == ""
-    assert text(sweep({"g8": (0, 0, 0), "g4": (0, 0, 0)}), "widths") == ""
+    assert text(sweep({"g8": (0, 0, 0), "g4": (0, 0, 0), "g3": (0, 0, 0)}), "widths") == ""
+    assert text(sweep({"g8": (0, 0, 0), "g3": (-9, 0, 0)}), "widths") == ""
 
 
 def test_there_are_at_most_six() -> None:
