@@ -7,6 +7,7 @@ protocol `paper` on the full item sets; beside a result of another protocol or t
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,14 +21,16 @@ from compressors.recipe import parse_recipe
 DENSE_METHOD = "dense"
 ROUGH_REFUSALS = frozenset({"toxicity", "fairness"})
 """Dimensions whose refusal rate was printed as a fraction with one decimal: known to the nearest ten percent."""
+DIMENSIONS = ("toxicity", "stereotype", "adversarial", "ood", "adv_demo", "privacy", "ethics", "fairness", "mmlu")
+"""The paper's eight dimensions in the order of its table, and the benign benchmark."""
 
 _TABLE = "compressed_trust.csv"
+_SIZED = re.compile(r"(?P<before>.*?)(?P<billions>\d+)b(?P<after>.*)")
 # A wheel carries a copy beside the package's data; in a checkout the table lies where people look for it.
 _PLACES = (
     Path(__file__).parents[1] / "data" / "published" / _TABLE,
     Path(__file__).parents[2] / "baselines" / "published" / _TABLE,
 )
-_SCORES = ("toxicity", "stereotype", "adversarial", "ood", "adv_demo", "privacy", "ethics", "fairness", "mmlu")
 
 
 class PublishedError(RuntimeError):
@@ -181,6 +184,47 @@ def paper_model(name: str) -> str | None:
     return None
 
 
+def paper_dense(base_model: str) -> PublishedResult | None:
+    """The row of a base model itself; None for one that the paper does not have."""
+    rows = published_results(base_model, None)
+    return rows[0] if rows else None
+
+
+def difference(row: PublishedResult, dense: PublishedResult, dimension: str) -> float:
+    """A model's score minus the dense one's, in points with the one decimal of the printed figures: five is five."""
+    return round(row.scores[dimension] - dense.scores[dimension], 1)
+
+
+def published_groups(base_model: str) -> tuple[tuple[PublishedResult, ...], ...]:
+    """The compressed rows of a base model, in the table's order; seeds of one method and setting together."""
+    groups: dict[tuple[object, ...], list[PublishedResult]] = {}
+    model = paper_model(base_model)
+    for row in published_table() if model is not None else ():
+        if row.model == model and row.method != DENSE_METHOD:
+            groups.setdefault((row.method, row.bits, row.group, row.pattern), []).append(row)
+    return tuple(map(tuple, groups.values()))
+
+
+def smaller_sibling(base_model: str) -> PublishedResult | None:
+    """The dense row of the next smaller model of the same family and tuning; None where the paper has none.
+
+    It answers whether compressing a model is worth more than taking a smaller one: `llama2-7b-chat` beside
+    `llama2-13b-chat`.
+    """
+    sized = _SIZED.fullmatch(paper_model(base_model) or "")
+    if sized is None:
+        return None
+    smaller = {
+        int(other["billions"]): row
+        for row in published_table()
+        if row.method == DENSE_METHOD
+        and (other := _SIZED.fullmatch(row.model)) is not None
+        and (other["before"], other["after"]) == (sized["before"], sized["after"])
+        and int(other["billions"]) < int(sized["billions"])
+    }
+    return smaller[max(smaller)] if smaller else None
+
+
 @cache
 def published_table() -> tuple[PublishedResult, ...]:
     """All rows, in the table's order. Raises PublishedError where it is not installed."""
@@ -205,9 +249,9 @@ def _row(row: Mapping[str, str]) -> PublishedResult:
         template=row["template"],
         repository=row["repository"],
         revision=row["revision"],
-        scores={name: float(row[name]) for name in _SCORES},
+        scores={name: float(row[name]) for name in DIMENSIONS},
         average=float(row["average"]),
-        refusals={name: float(row[f"{name}_refusals"]) for name in _SCORES if f"{name}_refusals" in row},
+        refusals={name: float(row[f"{name}_refusals"]) for name in DIMENSIONS if f"{name}_refusals" in row},
     )
 
 
