@@ -282,6 +282,7 @@ def render_html(found: Comparison) -> str:
         flips=flips,
         evidence=evidence,
         tolerance_of=_tolerance,
+        plain_value=lambda value: "" if value is None else f"{value:.6g}",
     )
 
 
