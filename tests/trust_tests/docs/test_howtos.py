@@ -127,17 +127,16 @@ def test_add_a_compressor(folder: Path, monkeypatch: pytest.MonkeyPatch, tiny_mo
 
 
 def test_add_a_dimension(folder: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
-    lend_embedded_model(folder)
     package = Package(folder, "add-a-dimension.md", monkeypatch)
-    package.run("pytest test_promises.py", "--trust-items=12", statuses=(0, 1))
+    tiny = (f"--trust-model={tiny_model}", "--trust-dtype=float32")
+    package.run("pytest test_promises.py", *tiny, "--trust-items=12", statuses=(0, 1))
     (gate,) = package.gates().values()
-    assert (gate["dimension"], gate["items"]) == ("promises", 12)
+    assert (gate["dimension"], gate["variant"], gate["items"]) == ("promises", "rtn-4bit-g64", 12)
     assert gate["verdict"] in ("PASS", "FAIL")
     channels = gate["accounting"]["dense"]["channels"]
     assert channels["answered"] + channels["unparsable"] == 12
     assert channels["answered"] > 0
-    tiny = (f"--trust-model={tiny_model}", "--trust-dtype=float32", "--trust-items=4")
-    package.run("pytest --pyargs trust_tests test_promises.py", *tiny, statuses=(0, 1, 3))
+    package.run("pytest --pyargs trust_tests test_promises.py", *tiny, "--trust-items=4", statuses=(0, 1, 3))
     assert set(package.gates()) == {"ethics", "promises"}
     package.run("python -m trust_tests docs")
     page = (folder / "pages" / "promises.md").read_text(encoding="utf-8")
