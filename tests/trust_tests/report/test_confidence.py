@@ -88,7 +88,7 @@ CONTROL = {
 
 
 def text_of(source):
-    body = re.sub(r"<style>.*?</style>", "", source, flags=re.DOTALL)
+    body = re.sub(r"<(style|script)>.*?</\1>", "", source, flags=re.DOTALL)
     return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", body.replace("<wbr>", "")).split()))
 
 
@@ -194,8 +194,8 @@ def test_the_chart_is_told_in_words_and_drawn_with_whiskers():
     forests = re.findall(r'<svg class="chart forest[^>]*aria-label="([^"]*)"', source)
     assert len(forests) == len(GATES)
     assert all(re.fullmatch(r"Delta \S+, 90 % interval \S+ to \S+, limit ±5 points", said) for said in forests)
-    # One in the overview and one with the details of each gate, and one in the legend.
-    assert source.count('class="whisker"') == 2 * len(GATES) + 1
+    # One in the overview, one in the plot and one with the details of each gate, and one in the legend.
+    assert source.count('class="whisker"') == 3 * len(GATES) + 1
 
 
 def test_the_terminal_shows_intervals_where_they_fit():
@@ -217,15 +217,17 @@ def test_the_terminal_shows_intervals_where_they_fit():
 def test_seeds_are_shown_beside_sampling_only_where_there_are_some():
     data = run()
     page, markdown, _ = pages(data)
-    assert "Calibration seeds" in page
+    assert "Between seeds" in page
     assert "more than sampling" in page
-    assert "### Calibration seeds" in markdown
+    assert "<summary>Calibration seeds</summary>" in markdown
     family = next(f for f in read(data).seeds if f.title == "Privacy")
     assert [seed for seed, _ in family.deltas] == [0, 1]
     assert family.restless
     assert "` | `Privacy` | −17.2 (seed 0), 0.0 (seed 1) | 12.2 (more than sampling) | 2.9 |" in markdown
     data["seeds"] = []
-    assert "Calibration seeds" not in "".join(pages(data))
+    page, markdown, _ = pages(data)
+    assert "Between seeds" not in page
+    assert "<summary>Calibration seeds</summary>" not in markdown
 
 
 def test_an_unfit_machine_is_prominent_and_comes_first():
