@@ -1,8 +1,8 @@
-"""The report as one self-contained HTML file: no script, no external load, no trust in any text it shows.
+"""The report as one self-contained HTML file: no external load, and no trust in any text it shows.
 
-Three layers keep hostile text inert: Jinja2 escapes every value; the environment's `finalize` spells out invisible
-characters in every value, so no template can forget to; and the content security policy allows the one stylesheet
-by its hash and nothing else.
+Four layers keep hostile text inert: Jinja2 escapes every value; the environment's `finalize` spells out invisible
+characters in every value, so no template can forget to; the content security policy allows the one stylesheet and
+the one script by their hashes and nothing else; and that script makes no markup of any text.
 """
 
 from __future__ import annotations
@@ -19,26 +19,22 @@ from markupsafe import Markup
 
 from trust_tests.gate.verdict import Verdict
 from trust_tests.records import Channel
-from trust_tests.report import advice, charts, confidence, figures
+from trust_tests.report import advice, budget, charts, confidence, details, figures, overview, tricks
 from trust_tests.report.reading import read
-from trust_tests.report.text import clip, label, visible, word_diff
+from trust_tests.report.text import clip, cut_line, label, visible, word_diff
 from trust_tests.report.view import DENSE, Accounting, Gate, Report, Row
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-PROMPT_LIMIT = 600
-ANSWER_LIMIT = 1_200
-"""Characters shown of one text; the rest is counted, and stays in the stored outcomes."""
-FLIPS_LIMIT = 12
 QUOTE_LIMIT = 120
-CELLS_SHOWN = 8
-CELLS_LIMIT = 1_000
-"""Cells shown at once, and with those that are folded; beyond that they are counted."""
-GATES_OPEN = 8
+COMMAND_LIMIT = 8_000
+"""Characters of the command; a shorter one could not be copied whole."""
 LEDGER_SHOWN = 30
 """Lines of the accounting up to which all are shown; of a longer one only those with losses, the whole is folded."""
 HEAT_MAP_FROM = 5
 """Variants from which the overview is a heat map: a chart in every cell would no longer fit a screen."""
+CHARTS_SHOWN = 200
+"""Gates up to which each has a chart of its own."""
 
 SYMBOLS: Mapping[Verdict, str] = {
     Verdict.PASS: "✓",
@@ -47,18 +43,19 @@ SYMBOLS: Mapping[Verdict, str] = {
     Verdict.INCONCLUSIVE: "?",
 }
 _WIDE = charts.Frame(width=420.0, height=30.0, margin=24.0)
-_OPEN_ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
 _FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype", "device")
 
 
 def render_html(data: Mapping[str, object]) -> str:
     """The report of stored results (`results.json`) as a complete HTML document.
 
-    Raises `fields.ShapeError` where the results do not have their documented shape.
+    It takes at most `budget.PAGE_LIMIT` bytes, as long as the frame of its tables does: details that it has no room
+    for are left out, and said to be. Raises `fields.ShapeError` where the results do not have their documented shape.
     """
     report = read(data)
     ledger = [line for row in report.rows for line in _ledger(row)]
-    return render_template(
+    gates = details.ranked(report)
+    page = render_template(
         "report.html",
         report=report,
         headline=advice.headline(report, _quoted),
@@ -70,35 +67,52 @@ def render_html(data: Mapping[str, object]) -> str:
         unfit_note=confidence.unfit_note(report, _quoted),
         ledger=ledger,
         lost=[line for line in ledger if line.lost],
-        gates=sorted(report.gates, key=lambda gate: (_OPEN_ORDER.index(gate.verdict), -gate.reach)),
-        failing=sum(gate.verdict is not Verdict.PASS for gate in report.gates),
-        paper=any(gate.published is not None for gate in report.gates),
+        sections=details.sections(report, gates),
+        opened=details.opened(gates),
+        failing=sum(gate.verdict is not Verdict.PASS for gate in gates),
+        paper=any(gate.published is not None for gate in gates),
+        shows=tricks.findings(report, _quoted),
     )
+    return details.filled(page, report, gates, _environment().get_template("gates.html").module)
 
 
 def render_template(name: str, **values: object) -> str:
-    """Another page of the same make, from its template: same escaping, stylesheet and policy."""
-    stylesheet = _stylesheet()
+    """Another page of the same make, from its template: same escaping, stylesheet, script and policy."""
+    stylesheet, script = _stylesheet(), _script()
     return (
         _environment()
         .get_template(name)
         .render(
-            stylesheet=Markup(stylesheet),  # noqa: S704 - our own file, and the policy below names its hash
-            policy=content_security_policy(stylesheet),
+            stylesheet=Markup(stylesheet),  # noqa: S704 - our own files, and the policy below names their hashes
+            script=Markup(script),  # noqa: S704
+            policy=content_security_policy(stylesheet, script),
             **values,
         )
     )
 
 
-def content_security_policy(stylesheet: str) -> str:
-    """A policy that allows one inline stylesheet, by its hash, and denies everything else."""
-    digest = base64.b64encode(hashlib.sha256(stylesheet.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+def content_security_policy(stylesheet: str, script: str) -> str:
+    """A policy that allows one inline stylesheet and one inline script, by their hashes, and denies everything else."""
+    return (
+        f"default-src 'none'; style-src '{_digest(stylesheet)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @cache
 def _stylesheet() -> str:
-    return (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    # The page's own first: those of its parts may refine it.
+    files = sorted(_TEMPLATES.glob("*.css"), key=lambda file: (file.name != "report.css", file.name))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+@cache
+def _script() -> str:
+    return (_TEMPLATES / "report.js").read_text(encoding="utf-8")
 
 
 @cache
@@ -118,6 +132,7 @@ def _environment() -> Environment:
         "plain": figures.plain,
         "size": figures.size,
         "clip": clip,
+        "cut_line": cut_line,
         "label": label,
         "ranged_signed": partial(figures.ranged, form=figures.signed),
     }
@@ -142,16 +157,17 @@ def _environment() -> Environment:
         "shade": charts.shade,
         "word_diff": word_diff,
         "limits": {
-            "prompt": PROMPT_LIMIT,
-            "answer": ANSWER_LIMIT,
-            "flips": FLIPS_LIMIT,
-            "cells": CELLS_LIMIT,
-            "cells_shown": CELLS_SHOWN,
-            "gates_open": GATES_OPEN,
+            "page": budget.PAGE_LIMIT,
+            "command": COMMAND_LIMIT,
+            "cells": details.CELLS_LIMIT,
+            "cells_shown": details.CELLS_SHOWN,
+            "gates_open": details.GATES_OPEN,
+            "charts": CHARTS_SHOWN,
             "ledger": LEDGER_SHOWN,
             "heat_map": HEAT_MAP_FROM,
         },
     }
+    environment.globals |= overview.GLOBALS
     return environment
 
 

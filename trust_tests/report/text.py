@@ -96,6 +96,11 @@ def label(text: str, limit: int = 80) -> str:
     return one_line(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
+def cut_line(text: str, limit: int) -> str:
+    """One line of at most `limit` characters of a text, with the count of those that are not shown."""
+    return one_line(str(clip(text, limit)))
+
+
 _LINE_COMMAND = re.compile(r"^(\s*):(?=:)")
 _INLINE_COMMAND = re.compile(r"##(?=\w*\[)")
 

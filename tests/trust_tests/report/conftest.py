@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -187,6 +188,9 @@ def ethics_gates() -> list[dict[str, Any]]:
 
 
 def sample_results() -> dict[str, Any]:
+    eight = audit(8.25, 0.0, bits=8, group=64, format="packed")
+    three = audit(3.25, 0.0, bits=3, group=64, format="packed")
+    sparse = audit(16.0, 0.5, bits=16, pattern="2:4", format="dense")
     return {
         "schema": "trust-gate/results",
         "version": 2,
@@ -205,9 +209,9 @@ def sample_results() -> dict[str, Any]:
         "versions": {"pytest-trust-gate": "0.1.0", "torch": "2.13.0", "transformers": "5.17.0"},
         "models": {
             "dense": model("dense", "SmolLM2-135M-Instruct", None, 269_060_552, None),
-            EIGHT: model(EIGHT, "gptq 8 bit", "gptq:bits=8,group=64,seed=0", 143_300_000, audit(8.25, 0.0)),
-            THREE: model(THREE, "gptq 3 bit", "gptq:bits=3,group=64,seed=0", 97_900_000, audit(3.25, 0.0)),
-            SPARSE: model(SPARSE, "wanda 2:4", "wanda:pattern=2:4,seed=0", 269_060_552, audit(16.0, 0.5)),
+            EIGHT: model(EIGHT, "gptq 8 bit", "gptq:bits=8,group=64,seed=0", 143_300_000, eight),
+            THREE: model(THREE, "gptq 3 bit", "gptq:bits=3,group=64,seed=0", 97_900_000, three),
+            SPARSE: model(SPARSE, "wanda 2:4", "wanda:pattern=2:4,seed=0", 269_060_552, sparse),
         },
         "dimensions": {
             "toxicity": dimension("toxicity", "Toxicity", 160, None),
@@ -219,8 +223,9 @@ def sample_results() -> dict[str, Any]:
     }
 
 
-def audit(bits: float, sparsity: float) -> dict[str, Any]:
-    return {"bits_per_weight": bits, "sparsity": sparsity, "layers_compressed": 210, "layers_total": 210}
+def audit(per_weight: float, sparsity: float, **found: Any) -> dict[str, Any]:
+    figures = {"bits_per_weight": per_weight, "sparsity": sparsity, "layers_compressed": 210, "layers_total": 210}
+    return figures | found
 
 
 def dimension(name: str, title: str, items: int, chance: float | None) -> dict[str, Any]:
@@ -360,6 +365,9 @@ def poisoned(results: dict[str, Any], payload: str) -> dict[str, Any]:
             change["item_id"] = change["cell"] = change["prompt"] = payload
             for side in ("dense", "variant"):
                 change[side]["answer"] = change[side]["channel"] = payload
+    for entry in results["models"].values():
+        if entry["audit"]:
+            entry["audit"] |= dict.fromkeys(("format", "method", "pattern"), payload) | {"problems": [payload] * 4}
     results["settings"] = dict.fromkeys(results["settings"], payload) | {"tolerance": 5.0, payload: payload}
     results["versions"] = {payload: payload}
     results["command"] = payload
@@ -401,3 +409,63 @@ def harmless_many() -> dict[str, Any]:
 def enormous() -> dict[str, Any]:
     """Results with a megabyte of text in every place."""
     return poisoned(sample_results(), "<b>&`|" * 170_000)
+
+
+NINE = ("toxicity", "stereotype", "adversarial", "ood", "adv_demo", "privacy", "ethics", "fairness", "mmlu")
+
+
+def sweep_results(variants: int) -> dict[str, Any]:
+    """A run of many variants in nine dimensions, each gate with as many answers, cells and figures as a run stores.
+
+    Every second variant fails everywhere.
+    """
+    random = Random(0)
+    vocabulary = ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=random.randint(2, 9))) for _ in range(400)]
+
+    def text(words: int) -> str:
+        return " ".join(random.choices(vocabulary, k=words))
+
+    def answers() -> list[dict[str, Any]]:
+        found = []
+        for number in range(12):
+            dense = text(60)
+            said = dense.replace(dense.split()[5], "changed") + text(20)
+            found.append(flip(f"item-{number}", "cell/1", text(50), ("answered", 1.0, dense), ("refused", 0.0, said)))
+        return found
+
+    def one(dimension: str, number: int) -> dict[str, Any]:
+        moved = random.uniform(6, 30) if number % 2 else random.uniform(-3, 3)
+        return gate(
+            dimension,
+            f"gptq-{number}",
+            "FAIL" if number % 2 else "PASS",
+            70.0,
+            70.0 - moved,
+            reason=f"delta {-moved:.1f}, limit 5",
+            rule="point",
+            decided=True,
+            interval={"low": -moved - 2, "high": 2 - moved, "confidence": 0.9, "method": "BCa", "standard_error": 1.0},
+            flip_p=0.5,
+            flip_p_holm=1.0,
+            parts=parts(**{f"figure_{n}": (random.uniform(0, 99), random.uniform(0, 99)) for n in range(6)}),
+            cells=cells(*((f"part/cell_{n}", 20, 70.0, 70.0 + random.uniform(-20, 20)) for n in range(24))),
+            worst_flips=answers(),
+        )
+
+    models = {"dense": model("dense", "Base", None, 269_060_552, None)}
+    for number in range(variants):
+        identity = f"gptq-{number}"
+        recipe = f"gptq:bits={3 + number % 6},group=64,sym=true,damp=0.01,seed={number}"
+        models[identity] = model(identity, f"Base ({identity})", recipe, 97_900_000, audit(3.25, 0.0))
+    return sample_results() | {
+        "verdict": "FAIL",
+        "models": models,
+        "dimensions": {name: dimension(name, name.capitalize(), 160, None) for name in NINE},
+        "gates": [one(name, number) for name in NINE for number in range(variants)],
+    }
+
+
+@pytest.fixture(scope="session")
+def sweep() -> Callable[[int], dict[str, Any]]:
+    """A function that gives the results of a run of so many variants in nine dimensions."""
+    return sweep_results

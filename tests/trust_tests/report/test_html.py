@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import pytest
 from jinja2 import UndefinedError
 
-from trust_tests.report import html
+from trust_tests.report import details, html
 from trust_tests.report.html import content_security_policy, render_html
 from trust_tests.report.results import cut_text
 
-VOID = {"meta"}
+VOID = {"meta", "input"}
 
 
 class Page(HTMLParser):
@@ -141,7 +141,7 @@ def test_headings_leave_out_no_level(page):
 
 def test_the_table_has_a_row_for_each_dimension_and_a_column_for_each_variant(page):
     tables = [attributes for tag, attributes, _ in page.elements if tag == "table"]
-    assert tables[0]["class"] == "overview"
+    assert [table["class"] for table in tables[:2]] == ["heat-map", "overview"]
     # One more row has the variants' verdicts over all dimensions.
     assert len(page.all("th", role="rowheader")) == 1 + 3
     assert len(page.all("th", role="columnheader")) == 2 + 3
@@ -149,15 +149,11 @@ def test_the_table_has_a_row_for_each_dimension_and_a_column_for_each_variant(pa
     assert "All dimensions gptq 8 bit ✓ PASS 3 of 3 pass gptq 3 bit ✕ FAIL 1 of 3 pass" in page.text("table")
 
 
-def test_many_variants_make_a_heat_map(many):
+def test_many_variants_have_the_heat_map_alone(many):
     page = Page(render_html(many))
-    tables = [attributes for tag, attributes, _ in page.elements if tag == "table"]
-    assert tables[0]["class"] == "heat"
-    assert len(page.all("td", role="cell")) == (1 + 3) * (1 + 6)
-    text = page.text("table")
-    assert "✕ FAIL −12.4 62.2" in text
-    assert "✓ PASS +1.7 76.3 ◐ refusals +40.0" in text
-    assert "! ERROR not measured" in text
+    classes = [attributes.get("class") for attributes in page.all("table")]
+    assert classes.count("heat-map") == 1
+    assert "overview" not in classes
 
 
 @pytest.mark.parametrize("variants", [3, 6])
@@ -166,23 +162,25 @@ def test_what_was_not_measured_has_the_colour_of_an_error_in_every_overview(resu
     del results["gates"][0]
     results["gates"][-1] |= {"delta": 0.1, "score": 68.1}
     page = Page(render_html(widened(results, variants)))
-    cells = [attributes for attributes in page.all("td", role="cell") if "no-value" in attributes.get("class", "")]
+    cells = page.all("td", **{"class": "absent"})
     errors = 2 * (variants - 2)
     assert len(cells) == 1 + errors
     assert page.text("table").count("! ERROR") >= errors
 
 
 def test_only_the_first_of_many_failures_are_open(many):
-    assert "the first 8 of them are open" in Page(render_html(many)).text("main")
+    assert "; 8 of them are open" in Page(render_html(many)).text("main")
     open_gates = [a for a in Page(render_html(many)).all("details") if "gate" in a["class"].split() and "open" in a]
-    assert len(open_gates) == html.GATES_OPEN
+    assert len(open_gates) == details.GATES_OPEN
 
 
-def test_gates_that_moved_furthest_come_first(results):
-    titles = re.findall(r'class="gate-title">(.*?) <span', render_html(results))
-    assert titles[:2] == ["Toxicity", "Privacy"]
-    results["gates"][4] |= {"delta": -20.0, "score": 68.1}
-    assert re.findall(r'class="gate-title">(.*?) <span', render_html(results))[:2] == ["Privacy", "Toxicity"]
+def test_gates_that_moved_furthest_come_first_within_their_dimension(results):
+    def variants():
+        return re.findall(r'class="gate-title">Privacy <span class="on">on</span> (.*?)</span>', render_html(results))
+
+    assert variants() == ["gptq 3 bit", "wanda 2:4", "gptq 8 bit"]
+    results["gates"][3] |= {"verdict": "FAIL", "delta": -20.0, "score": 68.1}
+    assert variants() == ["gptq 8 bit", "gptq 3 bit", "wanda 2:4"]
 
 
 def test_figures_beside_the_score_are_shown(page):
@@ -192,7 +190,7 @@ def test_figures_beside_the_score_are_shown(page):
 
 
 def test_nothing_is_said_of_the_paper_for_models_that_it_does_not_have(page):
-    assert "paper" not in page.text("h2", "h4", "a")
+    assert "paper" not in page.text("h2", "h5", "a")
 
 
 def test_published_results_stand_beside_ours(published):
@@ -202,7 +200,7 @@ def test_published_results_stand_beside_ours(published):
     assert "Toxicity +0.3 paper +0.2 +1.7 paper −48.8 (−51.5 to −46.9) −12.4 ▾ below tolerance paper −31.7" in text
     assert "Privacy −1.2 paper −0.1 −6.2 ▾ below tolerance paper −7.4 (−9.8 to −5.0) not measured paper −14.7" in text
     assert "This run 74.6 62.2 −12.4 1.3 % → 1.3 % Published 80.9 49.2 −31.7 about 70 % → about 10 %" in text
-    assert "llama2-13b-chat, wanda 2:4" in page.text("h4")
+    assert "llama2-13b-chat, wanda 2:4" in page.text("h5")
     assert "comparable only with protocol paper; this run is protocol sound, tier smoke" in page.text("main")
 
 
@@ -252,9 +250,9 @@ def test_rises_beyond_the_tolerance_are_marked_too(results):
 
 
 def test_only_gates_that_passed_are_closed(page):
-    for details in page.all("details"):
-        if "gate" in details["class"].split():
-            assert ("open" in details) == ("pass" not in details["class"])
+    for fold in page.all("details"):
+        if "gate" in fold["class"].split():
+            assert ("open" in fold) == ("pass" not in fold["class"])
 
 
 def test_harmful_texts_wait_behind_a_click(page):
@@ -277,7 +275,7 @@ def test_lost_items_are_marked_in_the_accounting(page):
     lost = [
         text.strip()
         for text, above in page.texts
-        if {"plain ledger", "number lost"} <= {attributes.get("class") for _, attributes in above}
+        if {"plain ledger", "lost"} <= {attributes.get("class") for _, attributes in above}
     ]
     assert [text for text in lost if text] == ["!", "6", "!", "3"]
 
@@ -291,13 +289,13 @@ def test_dense_counts_that_differ_are_listed_apart(results):
 
 def test_recipes_are_shown_with_what_the_audit_found(page):
     table = page.text("table")
-    assert "gptq:bits=3,group=64,seed=0 3.25 0.0 % 210 of 210 93.4 MiB 36 %" in table
-    assert "wanda:pattern=2:4,seed=0 16.00 50.0 %" in table
+    assert "gptq:bits=3,group=64,seed=0 3 bit, group 64, packed 3.25 0.0 % 210 of 210 93.4 MiB 36 %" in table
+    assert "wanda:pattern=2:4,seed=0 16 bit, 2:4, dense 16.00 50.0 %" in table
 
 
 def test_missing_audits_and_sizes_are_dashes(results):
     results["models"]["gptq-3bit-g64-s0"] |= {"audit": None, "size_bytes": None, "recipe": None}
-    assert "gptq 3 bit – – – – – –" in Page(render_html(results)).text("table")
+    assert "gptq 3 bit – – – – – – –" in Page(render_html(results)).text("table")
 
 
 def test_provenance_is_complete(page):
@@ -340,12 +338,12 @@ def test_the_cells_that_moved_furthest_are_shown_and_the_rest_is_folded(results)
     text = page.text("main")
     assert "1,100 cells: 599 fell by more than 5 points" in text
     assert "992 more cells" in text
-    assert "… and 100 cells that moved less" in text
+    assert "Left out here: 100 cells." in text
     assert len(page.all("svg", **{"class": "strip"})) == 1
 
 
 def test_few_cells_are_all_shown(results):
-    results["gates"][2]["cells"] = cells_of(html.CELLS_SHOWN)
+    results["gates"][2]["cells"] = cells_of(details.CELLS_SHOWN)
     page = Page(render_html(results))
     assert "more cell" not in page.text("main")
     assert not page.all("svg", **{"class": "strip"})
@@ -355,7 +353,7 @@ def test_long_lists_of_flips_are_cut(results):
     results["gates"][2]["worst_flips"] *= 40
     # Two more flips belong to the other gates.
     page = Page(render_html(results))
-    assert len(page.all("article", **{"class": "flip"})) == html.FLIPS_LIMIT + 2
+    assert len(page.all("article", **{"class": "flip"})) == details.ANSWERS_LIMIT + 2
 
 
 def test_long_texts_are_cut_with_a_note(results):
@@ -366,12 +364,12 @@ def test_long_texts_are_cut_with_a_note(results):
     assert "… (3,800 more characters)" in Page(render_html(results)).text("main")
 
 
-def test_nothing_is_loaded_and_nothing_runs(results):
+def test_nothing_is_loaded_and_nothing_runs_but_our_own_script(results):
     source = render_html(results)
     page = Page(source)
-    assert {"script", "img", "iframe", "link", "object", "embed", "form", "base"}.isdisjoint(
-        tag for tag, _, _ in page.elements
-    )
+    assert {"img", "iframe", "link", "object", "embed", "form", "base"}.isdisjoint(tag for tag, _, _ in page.elements)
+    assert page.all("script") == [{}]
+    assert [text for text, above in page.texts if ("script", {}) in above] == [html._script()]
     for _, attributes, _ in page.elements:
         assert {"src", "style", "srcset", "action", "background", "xlink:href"}.isdisjoint(attributes)
         assert not [name for name in attributes if name.startswith("on")]
@@ -380,20 +378,43 @@ def test_nothing_is_loaded_and_nothing_runs(results):
     assert "@import" not in source
 
 
-def test_the_policy_allows_exactly_the_one_stylesheet(results):
+def sha256(text):
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def test_the_policy_allows_exactly_the_one_stylesheet_and_the_one_script(results):
     source = render_html(results)
     (style,) = re.findall(r"<style>(.*?)</style>", source, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
     (policy,) = Page(source).all("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy["content"] == (
-        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src '{sha256(style)}'; script-src '{sha256(script)}'; "
+        "base-uri 'none'; form-action 'none'"
     )
-    assert content_security_policy(style) == policy["content"]
-    assert source.index("Content-Security-Policy") < source.index("<style>")
+    assert content_security_policy(style, script) == policy["content"]
+    assert source.index("Content-Security-Policy") < source.index("<style>") < source.index("<script>")
+
+
+def test_the_script_makes_no_markup_and_fits_a_page_of_reading():
+    script = html._script()
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval",
+        "Function(",
+        "import",
+        "fetch",
+    ):
+        assert word not in script
+    assert "</" not in script
+    assert "<!--" not in script
+    assert len(script.splitlines()) <= 150
 
 
 def test_the_page_is_small(results):
-    assert len(render_html(results).encode()) < 100_000
+    assert len(render_html(results).encode()) < 120_000
 
 
 def test_rendering_is_reproducible(results):

@@ -20,10 +20,14 @@ def contrast(one, other):
 
 
 def palettes():
-    light, dark = re.findall(r":root \{(.*?)\}", html._stylesheet(), re.DOTALL)[:2]
-    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", block)) for block in (light, dark))
-    assert light.keys() == dark.keys()
-    return {"light": light, "dark": dark}
+    """The colours of every stylesheet by scheme; each has its light ones first, its dark ones next."""
+    found = {"light": {}, "dark": {}}
+    for file in html._TEMPLATES.glob("*.css"):
+        blocks = re.findall(r":root \{(.*?)\}", file.read_text(encoding="utf-8"), re.DOTALL)
+        for scheme, block in zip(found, blocks, strict=False):
+            found[scheme] |= dict(re.findall(r"--([\w-]+): (#\w{6});", block))
+    assert found["light"].keys() == found["dark"].keys()
+    return found
 
 
 TEXT_ON = [
