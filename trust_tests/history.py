@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TEXT, MARKDOWN, HTML, JSON = "text", "markdown", "html", "json"
 # Of a text that goes into a file or a pipe; a terminal has a width of its own.
 _FILE_COLUMNS = 120
+_HELP_COLUMNS = 100
 
 
 def compare(commands: Commands) -> None:
@@ -26,9 +27,11 @@ def compare(commands: Commands) -> None:
     parser = commands.add_parser(
         "compare",
         help="compare two finished runs: what got worse, and whether they may be compared at all",
-        description="Compare two finished runs, A and B (say the last release and the next). Variants are matched by "
-        "name, else by recipe. What was measured otherwise is told first; where both runs have stored their answers, "
-        "those to the same questions are compared one by one (McNemar's test, an interval for the change).",
+        description=_filled(
+            "Compare two finished runs, A and B (say the last release and the next). Variants are matched by "
+            "name, else by recipe. What was measured otherwise is told first; where both runs have stored their answers, "
+            "those to the same questions are compared one by one (McNemar's test, an interval for the change)."
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=textwrap.dedent(
             """\
@@ -56,6 +59,11 @@ def compare(commands: Commands) -> None:
     )
     _add_output(parser)
     parser.set_defaults(run=_run_compare)
+
+
+def _filled(text: str) -> str:
+    """A description in lines: argparse leaves raw ones as they are."""
+    return textwrap.fill(text, _HELP_COLUMNS)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -96,10 +104,12 @@ def trend(commands: Commands) -> None:
     parser = commands.add_parser(
         "trend",
         help="show the scores of many releases, one finished run each",
-        description="Show each dimension's scores over releases, with the tolerated band around the dense model, and "
-        "where the measuring changed between two of them. FOLDER holds one sub-folder of results for each release. "
-        "They are ordered by the time they began where each was run by a sweep, which notes it, else by the folders' "
-        "names (v1.9 before v1.10). Runs that are not whole are left out and named.",
+        description=_filled(
+            "Show each dimension's scores over releases, with the tolerated band around the dense model, and "
+            "where the measuring changed between two of them. FOLDER holds one sub-folder of results for each release. "
+            "They are ordered by the time they began where each was run by a sweep, which notes it, else by the folders' "
+            "names (v1.9 before v1.10). Runs that are not whole are left out and named."
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=textwrap.dedent(
             """\
