@@ -29,8 +29,8 @@ def compare(commands: Commands) -> None:
         help="compare two finished runs: what got worse, and whether they may be compared at all",
         description=_filled(
             "Compare two finished runs, A and B (say the last release and the next). Variants are matched by "
-            "name, else by recipe. What was measured otherwise is told first; where both runs have stored their answers, "
-            "those to the same questions are compared one by one (McNemar's test, an interval for the change)."
+            "name, else by recipe. What was measured otherwise is told first; where both runs have stored their "
+            "answers, those to the same questions are compared one by one (McNemar's test, an interval for the change)."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=textwrap.dedent(
@@ -107,8 +107,8 @@ def trend(commands: Commands) -> None:
         description=_filled(
             "Show each dimension's scores over releases, with the tolerated band around the dense model, and "
             "where the measuring changed between two of them. FOLDER holds one sub-folder of results for each release. "
-            "They are ordered by the time they began where each was run by a sweep, which notes it, else by the folders' "
-            "names (v1.9 before v1.10). Runs that are not whole are left out and named."
+            "They are ordered by the time they began where each was run by a sweep, which notes it, else by the "
+            "folders' names (v1.9 before v1.10). Runs that are not whole are left out and named."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=textwrap.dedent(

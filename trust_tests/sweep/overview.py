@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from trust_tests.report import html
 from trust_tests.report.charts import shade
 from trust_tests.report.figures import MINUS, MISSING, count, signed
 from trust_tests.report.text import defused, display_width, fitted, label
+from trust_tests.sweep.insights import REPORT, Insights, insights
 from trust_tests.sweep.record import LOG, RECORD, Outcome, outcome
 from trust_tests.sweep.tasks import Task
 
@@ -57,12 +59,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All variants of a sweep, in the order of its file. `faults` are the dense models that were not measured whole."""
+    """All variants of a sweep, in the order of its file.
+
+    faults: the dense models that were not measured whole. insights: what each model's variants show together.
+    """
 
     verdict: Verdict
     dimensions: tuple[str, ...]
     lines: tuple[Line, ...]
     faults: tuple[Line, ...]
+    insights: tuple[Insights, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -78,8 +84,12 @@ class Overview:
         return f"{count(len(found), 'variant')}: {', '.join(parts) or 'nothing was measured'}"
 
 
-def overview(tasks: Sequence[Task], refused: Mapping[str, str], root: Path) -> Overview:
-    """Read what every task left behind. refused: why tasks were not begun, by id. root: the sweep's results folder."""
+def overview(tasks: Sequence[Task], refused: Mapping[str, str], root: Path, *, with_insights: bool = False) -> Overview:
+    """Read what every task left behind.
+
+    refused: why tasks were not begun, by id. root: the sweep's results folder. with_insights: whether to say what the
+    variants show together; while tasks are still to run, that would be said too early.
+    """
     lines, faults = [], []
     for task in tasks:
         found = outcome(task)
@@ -91,7 +101,8 @@ def overview(tasks: Sequence[Task], refused: Mapping[str, str], root: Path) -> O
     dimensions = tuple(dict.fromkeys(name for task in tasks for name in task.dimensions))
     # A task that failed is never green, even where its variants asked the dense model themselves.
     verdict = suite_verdict((line.verdict for line in lines), len(faults))
-    return Overview(verdict, dimensions, tuple(lines), tuple(faults))
+    shown = insights(tasks, root) if with_insights else ()
+    return Overview(verdict, dimensions, tuple(lines), tuple(faults), shown)
 
 
 def _line(task: Task, found: Outcome, reason: str, root: Path) -> Line:
@@ -104,7 +115,7 @@ def _line(task: Task, found: Outcome, reason: str, root: Path) -> Line:
         found.verdict,
         reason if found.verdict is Verdict.ERROR else "",
         cells,
-        quote(f"{folder}/report.html") if cells and (task.folder / "report.html").is_file() else "",
+        quote(f"{folder}/{REPORT}") if cells and (task.folder / REPORT).is_file() else "",
         quote(f"{folder}/{LOG}") if (task.folder / LOG).is_file() else "",
     )
 
@@ -133,6 +144,11 @@ def document(found: Overview) -> dict[str, Any]:
         "dimensions": list(found.dimensions),
         "variants": [_plain(line) for line in found.lines],
         "dense_faults": [_plain(line) for line in found.faults],
+        "shows": [
+            {"model": one.model, "topic": finding.topic, "text": finding.text}
+            for one in found.insights
+            for finding in one.findings
+        ],
     }
 
 
@@ -160,7 +176,7 @@ def write_overview(found: Overview, root: Path, title: str) -> None:
 
 
 def render(found: Overview, title: str) -> str:
-    """The overview as one self-contained HTML file: no script, nothing loaded from elsewhere."""
+    """The overview as one self-contained HTML file, with nothing loaded from elsewhere."""
     return html.render_template(
         "sweep.html",
         found=found,
@@ -197,4 +213,9 @@ def table(found: Overview, width: int) -> list[str]:
     lines += [
         defused(label(f"dense model {line.model} not measured whole: {line.reason}", 300)) for line in found.faults
     ]
+    for one in found.insights:
+        name = f"{label(one.model, 80)}: " if len(found.insights) > 1 else ""
+        for finding in one.findings:
+            text = f"{name}{finding.text}".replace(MINUS, "-").replace("→", ">")
+            lines += map(defused, textwrap.wrap(text, max(width, 60), subsequent_indent="  "))
     return lines
