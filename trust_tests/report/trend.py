@@ -120,7 +120,8 @@ def _releases(folder: Path) -> tuple[list[Run], list[LeftOut]]:
         try:
             run = load_run(_results(place), place.name)
         except RunError as error:
-            left_out.append(LeftOut(place.name, str(error)))
+            # The release is named already; what follows its path says why.
+            left_out.append(LeftOut(place.name, str(error).rpartition("': ")[2]))
             continue
         reason = _not_whole(run)
         if reason:

@@ -48,7 +48,9 @@ def notes(found: Trend, quote: Quote) -> Iterator[str]:
     for change in found.changes:
         yield f"between {change_name(found, change, quote)}, {_changed(change, quote)}"
     for one in found.left_out:
-        yield f"left out: {quote(one.name)}, {quote(one.reason)}"
+        # In parts, for a quotation is cut where it is long.
+        reason = "; ".join(quote(part) for part in one.reason.split("; "))
+        yield f"left out: {quote(one.name)}, {reason}"
     if found.hidden:
         names = listed([quote(name) for name in found.hidden], limit=8)
         yield f"not drawn: {names}; at most {LINES_SHOWN} variants are, name others with --variant"

@@ -72,9 +72,11 @@ def test_what_is_no_whole_run_is_left_out_and_named(tmp_path: Path) -> None:
     left_out = {one.name: one.reason for one in found.left_out}
     assert left_out["part"] == "shard 1 of 2 of a run; merge the shards"
     assert left_out["broken"] == "not a whole run: 1 selected test measured nothing"
-    assert "no results.json there" in left_out["empty"]
+    assert left_out["empty"] == "no results.json there; give the folder a run wrote (--trust-results)"
     assert left_out["nothing"] == left_out["unmeasured"] == "no gate was measured"
     assert len(left_out) == 5
+    said = " ".join(pages.render_text(found, 300).split())
+    assert "note: left out: empty, no results.json there; give the folder a run wrote (--trust-results)" in said
 
 
 def test_results_may_lie_one_folder_deeper(tmp_path: Path) -> None:
