@@ -66,6 +66,8 @@ def render_published() -> str:
     """All published models as one HTML page. Raises `published.PublishedError` where the table is not installed."""
     # The view of the table alone must not cost Jinja2.
     from trust_tests.report.html import render_template
+    from trust_tests.report.text import label
+    from trust_tests.report.tricks import findings
 
     reports = published_reports()
     return render_template(
@@ -73,6 +75,7 @@ def render_published() -> str:
         reports=reports,
         denses={report.dense.id: paper_dense(report.dense.name) for report in reports},
         siblings={report.dense.id: smaller_sibling(report.dense.name) for report in reports},
+        shows={report.dense.id: findings(report, label) for report in reports},
         models=len(published_table()),
         tolerance=TOLERANCE,
     )
