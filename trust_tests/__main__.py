@@ -14,6 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trust_tests.commandline import CommandError, write_page
+from trust_tests.compressing import compress
+from trust_tests.exitcodes import ExitCode, of_verdict
+from trust_tests.history import compare, trend
 from trust_tests.records import SMOKE, TIERS
 from trust_tests.report.text import one_line
 
@@ -21,12 +25,6 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 PROGRAM = "python -m trust_tests"
-USAGE_ERROR = 2
-UNMEASURED = 3
-
-
-class CommandError(Exception):
-    """Input a command cannot use; the message is one line: what is wrong, where and how to mend it."""
 
 
 def report(commands: Commands) -> None:
@@ -42,20 +40,28 @@ def report(commands: Commands) -> None:
               python -m trust_tests report trust-results
                   writes trust-results/report.html
               python -m trust_tests report trust-results -o page.html
-                  writes one self-contained HTML file: no scripts, nothing loaded from elsewhere
+                  writes one self-contained HTML file: nothing is loaded from elsewhere
               python -m trust_tests report trust-results --format markdown -o - >> "$GITHUB_STEP_SUMMARY"
                   shows verdict and table on the page of a GitHub Actions run
+              python -m trust_tests report --published -o paper.html
+                  the 50 models of the paper in the same views
 
             exit status: 0 the page was written, whatever the verdict on it; 2 the results cannot be used
             """
         ),
     )
-    parser.add_argument("results", metavar="RESULTS", type=Path, help="a run's results folder, or its results.json")
+    parser.add_argument(
+        "results", metavar="RESULTS", type=Path, nargs="?", help="a run's results folder, or its results.json"
+    )
+    parser.add_argument(
+        "--published", action="store_true", help="in place of RESULTS: the models of the paper, as one HTML page"
+    )
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="where to write; - is the standard output (default: report.html or report.md beside results.json)",
+        help="where to write; - is the standard output (default: report.html or report.md beside results.json, and "
+        "published.html here)",
     )
     parser.add_argument("--format", choices=("html", "markdown"), default="html", help="default: html")
     parser.set_defaults(run=_run_report)
@@ -63,34 +69,31 @@ def report(commands: Commands) -> None:
 
 def _run_report(arguments: argparse.Namespace) -> int:
     # Imported here: other commands must not pay for Jinja2, nor this one for theirs.
-    from compressors.files import write_atomically
     from trust_tests.report.fields import ShapeError
     from trust_tests.report.html import render_html
     from trust_tests.report.markdown import render_markdown
     from trust_tests.report.published import PublishedError
+    from trust_tests.report.published_reports import render_published
     from trust_tests.report.results import ResultsError, load_results
 
+    results, html = arguments.results, arguments.format == "html"
+    if arguments.published == (results is not None):
+        raise CommandError("report: give RESULTS, a run's results folder, or --published for the paper's models")
+    if arguments.published and not html:
+        raise CommandError("--published: written as HTML only; leave --format out")
     try:
-        data = load_results(arguments.results).data
-        page = render_html(data) if arguments.format == "html" else render_markdown(data)
+        if arguments.published:
+            write_page(render_published(), arguments.output or "published.html")
+            return ExitCode.PASS
+        data = load_results(results).data
+        page = render_html(data) if html else render_markdown(data)
     except (ResultsError, PublishedError) as error:
         raise CommandError(str(error)) from None
     except ShapeError as error:
-        raise CommandError(f"results {str(arguments.results)!r}: {error}") from None
-    if arguments.output == "-":
-        sys.stdout.buffer.write(page.encode("utf-8"))
-        return 0
-    folder = arguments.results if arguments.results.is_dir() else arguments.results.parent
-    default = folder / ("report.html" if arguments.format == "html" else "report.md")
-    output = Path(arguments.output) if arguments.output else default
-    try:
-        write_atomically(output, page)
-    except OSError as error:
-        raise CommandError(
-            f"--output {str(output)!r}: {error.strerror or error}; give a file that can be written"
-        ) from None
-    print(f"wrote {one_line(str(output))}")
-    return 0
+        raise CommandError(f"results {str(results)!r}: {error}") from None
+    folder = results if results.is_dir() else results.parent
+    write_page(page, arguments.output or folder / ("report.html" if html else "report.md"))
+    return ExitCode.PASS
 
 
 def calibrate(commands: Commands) -> None:
@@ -164,31 +167,36 @@ def merge(commands: Commands) -> None:
               pytest --pyargs trust_tests --trust-shard=1/2 --trust-results=part-1     (on one machine)
               pytest --pyargs trust_tests --trust-shard=2/2 --trust-results=part-2     (on another)
               python -m trust_tests merge part-1 part-2 -o trust-results
-                  writes results.json, report.html and every graded answer
+                  writes results.json, report.html and every graded answer; on GitHub Actions also the step summary
+                  ($GITHUB_STEP_SUMMARY) and at most nine annotations
 
-            exit status: 0 every gate passed; 1 one regressed or could not be decided; 3 something was not measured;
-            2 the folders cannot be joined
+            exit status: 0 every gate passed; 1 one regressed; 4 none did, and one could not be decided; 3 something was
+            not measured; 2 the folders cannot be joined
             """
         ),
     )
     parser.add_argument("results", metavar="RESULTS", type=Path, nargs="+", help="results folders, of all shards")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="where the whole is written")
+    parser.add_argument("--no-github", action="store_true", help="no step summary and no annotations")
     parser.set_defaults(run=_run_merge)
 
 
 def _run_merge(arguments: argparse.Namespace) -> int:
-    from trust_tests.gate.verdict import Verdict
+    from trust_tests import github
     from trust_tests.merging import MergeError, merge_results
-    from trust_tests.report.terminal import summary_lines
+    from trust_tests.report.terminal import summary_lines, wants_color
 
     try:
         results = merge_results(arguments.results, arguments.output)
     except MergeError as error:
         raise CommandError(str(error)) from None
     width = shutil.get_terminal_size().columns
-    print("\n".join(summary_lines(results.data, width, report_path=arguments.output / "report.html")))
-    statuses = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.ERROR: UNMEASURED}
-    return statuses[results.verdict]
+    color = wants_color(sys.stdout, os.environ)
+    lines = summary_lines(results.data, width, color, report_path=arguments.output / "report.html")
+    if not arguments.no_github:
+        lines += github.publish(results.data, os.environ)
+    print("\n".join(lines))
+    return of_verdict(results.verdict)
 
 
 def sweep(commands: Commands) -> None:
@@ -229,14 +237,96 @@ def _run_sweep(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (report, calibrate, merge, sweep)
+def docs(commands: Commands) -> None:
+    """Add `docs`: a page for every dimension."""
+    parser = commands.add_parser(
+        "docs",
+        help="write a Markdown page for every dimension: what it asks, its score, known flaws, data, cells, cost",
+        description="Write the dimensions' pages from their docstrings and items. Needs no model, no GPU and no "
+        "network. Dimensions of other packages get a page too.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=textwrap.dedent(
+            """\
+            examples:
+              python -m trust_tests docs -o dimensions
+              python -m trust_tests docs --data DIR -o trust_tests/docs/dimensions
+                  in a checkout: counts anew what the tiers pr, release and full ask, and refreshes the pages there
+
+            exit status: 0 the pages were written; 2 wrong input
+            """
+        ),
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=Path,
+        default=Path("trust-docs"),
+        help="where to write (default: trust-docs)",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", type=Path, help="the benchmarks' files, to count the tiers above smoke from"
+    )
+    parser.set_defaults(run=_run_docs)
+
+
+def _run_docs(arguments: argparse.Namespace) -> int:
+    from trust_tests.docs.command import DocsError, write_docs
+
+    try:
+        written = write_docs(arguments.output, arguments.data, lambda line: print(line, file=sys.stderr, flush=True))
+    except DocsError as error:
+        raise CommandError(str(error)) from None
+    print(f"wrote {len(written)} files into {one_line(str(arguments.output))}")
+    return 0
+
+
+def schema(commands: Commands) -> None:
+    """Add `schema`: the shape of results.json."""
+    parser = commands.add_parser(
+        "schema",
+        help="print the JSON Schema of results.json",
+        description="Print the JSON Schema (2020-12) of the results.json that this version writes and reads.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=textwrap.dedent(
+            """\
+            example:
+              python -m trust_tests schema > results.schema.json
+
+            exit status: 0
+            """
+        ),
+    )
+    parser.set_defaults(run=_run_schema)
+
+
+def _run_schema(arguments: argparse.Namespace) -> int:
+    from trust_tests.report.results import SCHEMA_FILE
+
+    sys.stdout.buffer.write(SCHEMA_FILE.read_bytes())
+    return 0
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    report,
+    compare,
+    trend,
+    calibrate,
+    compress,
+    merge,
+    sweep,
+    docs,
+    schema,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 for input that cannot be used)."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Run many trust gates, rebuild and join their reports, measure the gate itself.",
+        description="What stands around the gate: sweeps, reports, comparisons, and the measuring of the gate itself.",
+        epilog="The gate is a pytest suite: 'pytest --pyargs trust_tests'; 'pytest --help' explains its options in the "
+        "section 'trust gate'. 'python -m compressors --help' explains recipes.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in COMMANDS:
@@ -246,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = parsed.run(parsed)
     except CommandError as error:
         print(f"{PROGRAM}: error: {one_line(str(error))}", file=sys.stderr)
-        return USAGE_ERROR
+        return ExitCode.USAGE
     return status
 
 

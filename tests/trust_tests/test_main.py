@@ -97,7 +97,7 @@ def test_a_failed_write_leaves_the_old_page(folder, monkeypatch):
     assert sorted(path.name for path in folder.iterdir()) == ["report.html", "results.json"]
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["report"], ["report", "x", "--format", "pdf"]])
+@pytest.mark.parametrize("arguments", [[], ["unknown"], ["compare", "x"], ["report", "x", "--format", "pdf"]])
 def test_wrong_usage_exits_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
