@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+from functools import cache
 
 import pytest
 
@@ -77,6 +78,15 @@ def test_the_heat_map_tells_everything_in_words():
     assert "below −20 −20 to −10 −10 to −5 −5 to −1 ±1" in text
 
 
+def test_a_one_sided_limit_is_explained_as_one():
+    results = sweep(FEW)
+    assert "within the tolerance: ±5" in section(Page(render_html(results)), "scores")
+    results["settings"]["one_sided"] = True
+    page = Page(render_html(results))
+    assert "within the tolerance: a fall of 5 and any rise" in section(page, "scores")
+    assert page.all("ol", **{"class": "scale one-sided"})
+
+
 def test_the_curves_are_told_in_words_and_the_papers_are_marked():
     page = Page(render_html(sweep(TWELVE, model=CHAT)))
     text = section(page, "plots")
@@ -136,14 +146,16 @@ def test_a_run_without_gates_has_neither_plots_nor_board():
     assert not page.all("section", id="leaderboard")
 
 
-def test_hostile_names_change_nothing_but_text(payload):
-    def poisoned_parts(text):
-        results = poisoned(sweep(TWELVE), text)
-        for entry in results["models"].values():
-            # Finished checkpoints of a method that the checkpoint itself names.
-            entry |= {"recipe": None, "audit": {**(entry["audit"] or {}), "method": text}}
-        return Page(parts(results))
+@cache
+def poisoned_parts(text):
+    results = poisoned(sweep(TWELVE[5:9]), text)
+    for entry in results["models"].values():
+        # Finished checkpoints of a method that the checkpoint itself names.
+        entry |= {"recipe": None, "audit": {**(entry["audit"] or {}), "method": text}}
+    return Page(parts(results))
 
+
+def test_hostile_names_change_nothing_but_text(payload):
     hostile, harmless = poisoned_parts(payload), poisoned_parts("word")
     assert harmless.all("svg", **{"class": "curves"})
     assert hostile.misnested == []
