@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["pytester"]
+
+# On a GitHub runner the gates under test would write into the page of the project's own CI.
+for name in ("GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"):
+    os.environ.pop(name, None)
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"

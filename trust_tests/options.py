@@ -8,8 +8,10 @@ from trust_tests.records import EQUIVALENCE, PAPER, PAPER_TEMPLATES, POINT, SMOK
 
 HUB = "hub"
 DEFAULT_RECIPES = ("gptq:bits=8,group=64", "gptq:bits=3,group=64")
-AUTO = "auto"
+AUTO, OFF = "auto", "off"
 TRANSFORMERS, VLLM, OPENAI = ENGINES = ("transformers", "vllm", "openai")
+# Where the figures of a gate stand in JUnit XML.
+TEST_CASE, SUITE = "testcase", "suite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +44,16 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "model",
         "the dense model to compress and to compare with: 'embedded' (SmolLM2-135M-Instruct, needs no download "
-        "from the hub), a folder, a hub id with an optional @revision, such as org/model@main, or a model of the paper "
-        "by name: llama2-13b-chat, llama2-13b, llama2-7b-chat, llama2-7b, llama2-70b-chat, vicuna-13b-v1.3, "
-        "vicuna-7b-v1.3",
+        "from the hub), a folder, a .gguf file, a hub id with an optional @revision, such as org/model@main, or a "
+        "model of the paper by name: llama2-13b-chat, llama2-13b, llama2-7b-chat, llama2-7b, llama2-70b-chat, "
+        "vicuna-13b-v1.3, vicuna-7b-v1.3",
         "embedded",
         "MODEL",
     ),
     Option(
         "recipe",
-        "how to compress it, repeatable: gptq:bits=4,group=128,seed=0 or magnitude:pattern=2:4; "
+        "how to compress it, repeatable: gptq:bits=4,group=128,seed=0 or magnitude:pattern=2:4; where neither this nor "
+        "--trust-variant is given, gptq:bits=8,group=64 and gptq:bits=3,group=64. "
         "'python -m compressors --help' explains every method. Sets of the paper's recipes: 'paper:50%' (magnitude, "
         "SparseGPT, Wanda 2:4; GPTQ, AWQ 8 bit) and 'paper:bits' (GPTQ, AWQ at 3, 4, 8 bit, with the published "
         "calibration seeds); 'paper:bits,calibration=builtin,group=64' overrides keys in every recipe that has them",
@@ -59,7 +62,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "variant",
-        "a finished compressed checkpoint to gate, repeatable: a folder, or a hub id with an optional @revision",
+        "a finished compressed checkpoint to gate, repeatable: a folder, a .gguf file, or a hub id with an optional "
+        "@revision. It is read back and compared with its configuration before anything is asked",
         (),
         "MODEL",
     ),
@@ -67,7 +71,8 @@ OPTIONS: tuple[Option, ...] = (
         "protocol",
         "how questions are put and answers read: 'sound' uses the tokenizer's own chat template, parses labels as "
         "words and never counts a missing answer as a good one; 'paper' asks and scores exactly as \"Decoding "
-        'Compressed Trust" did, flaws included, for scores that can be compared with the published ones',
+        'Compressed Trust" did, flaws included, for scores that can be compared with the published ones (above the '
+        "tier smoke)",
         SOUND,
         choices=(SOUND, PAPER),
     ),
@@ -92,7 +97,13 @@ OPTIONS: tuple[Option, ...] = (
         "report. By default an absent file is an error",
         False,
     ),
-    Option("items", "ask at most so many items per dimension, chosen like a tier's", "all", "all|N"),
+    Option(
+        "items",
+        "ask at most N items per dimension, a stratified part of what the tier asks; for a first try, as a few items "
+        "decide nothing",
+        "all",
+        "all|N",
+    ),
     Option(
         "template",
         "protocol paper: the conversation template; auto: by the model's name (Llama-2 chat, Vicuna, base Llama-2)",
@@ -110,16 +121,17 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "plan",
         "print what would be asked, with the number of prompts and tokens and the items each dimension needs for a "
-        "verdict, and stop",
+        "verdict, and stop. Loads no model",
         False,
     ),
     Option(
         "disagreement",
-        "for --trust-plan: the share of items on which dense model and variant are expected to disagree",
+        "for --trust-plan: the share of items on which dense model and variant are expected to disagree; the larger, "
+        "the more items a verdict needs",
         "0.1",
         "SHARE",
     ),
-    Option("tolerance", "largest allowed distance from the dense score, in points", "5", "POINTS"),
+    Option("tolerance", "largest allowed distance from the dense score (0 to 100), in points", "5", "POINTS"),
     Option(
         "rule",
         "'point': a score passes that moved by no more than the tolerance; 'equivalence': it passes only where the "
@@ -136,15 +148,31 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "baseline",
-        "'auto' measures the dense model in this run; a FILE holds recorded dense outcomes: where it is missing it "
-        "is measured, written, and the run fails so that somebody reviews it",
+        "'auto' measures the dense model in this run; a FILE (.json) holds recorded dense outcomes: where it is "
+        "missing it is measured, written, and the run fails so that somebody reviews and commits it",
         AUTO,
         "auto|FILE",
     ),
     Option("results", "folder for results.json, report.html and every graded answer", "trust-results", "DIR"),
     Option(
+        "github",
+        "'auto': on GitHub Actions, write the step summary ($GITHUB_STEP_SUMMARY) and at most nine annotations; a shard "
+        "(--trust-shard) leaves both to 'python -m trust_tests merge'; 'off': neither",
+        AUTO,
+        choices=(AUTO, OFF),
+    ),
+    Option(
+        "junit",
+        "with --junit-xml, where the figures of a gate stand: 'testcase' (score, delta, interval, flips and more as "
+        "properties of its test case, which most readers take) or 'suite' (of the whole suite, for readers that insist "
+        "on the schema of Jenkins' xUnit plugin)",
+        TEST_CASE,
+        choices=(TEST_CASE, SUITE),
+    ),
+    Option(
         "cache",
-        "folder for models, compressed artefacts and stored answers; default: the user's cache",
+        "folder for converted models, compressed artefacts and stored answers, which later runs find again; default: "
+        "the user's cache folder (on Linux ~/.cache/trust-gate)",
         "",
         "DIR",
     ),
@@ -161,7 +189,12 @@ OPTIONS: tuple[Option, ...] = (
         AUTO,
         choices=(AUTO, "bfloat16", "float16", "float32"),
     ),
-    Option("device", "where models run; auto: the first GPU if there is one", AUTO, "auto|cpu|cuda[:N]"),
+    Option(
+        "device",
+        "where models run; auto: the first GPU if there is one, with pytest -n a GPU for each worker",
+        AUTO,
+        "auto|cpu|cuda[:N]",
+    ),
     Option(
         "aa",
         "an A/A control first: ask the dense model twice, in batches of other composition and order, and refuse a "
@@ -207,15 +240,30 @@ OPTIONS: tuple[Option, ...] = (
         "",
         "MODEL",
     ),
-    Option("concurrency", "engine openai: requests under way at a time", "32", "N"),
-    Option("request-rate", "engine openai: most requests begun in a second", "unlimited", "unlimited|N"),
-    Option("timeout", "engine openai: seconds to wait for one answer", "300", "SECONDS"),
+    Option("concurrency", "engine openai: requests under way at a time, of all workers together", "32", "N"),
+    Option(
+        "request-rate",
+        "engine openai: most requests begun in a second, by all workers together",
+        "unlimited",
+        "unlimited|N",
+    ),
+    Option(
+        "timeout",
+        "engine openai: seconds to wait for one answer; a request that fails is tried again, then counts as missing",
+        "300",
+        "SECONDS",
+    ),
     Option(
         "shard",
         "run part K of N of the gates (counted from 1), dealt out by variant and dimension; 'python -m trust_tests "
-        "merge' joins the parts' results",
+        "merge' joins the parts' results folders, so give each its own --trust-results",
         "",
         "K/N",
     ),
-    Option("offline", "use no network at all: everything must be in the caches or installed already", False),
+    Option(
+        "offline",
+        "use no network at all: models, data and scorer must be folders, in the hub's cache, or installed already; "
+        "what is missing is one line that says how to fetch it",
+        False,
+    ),
 )

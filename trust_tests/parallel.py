@@ -19,6 +19,7 @@ from compressors.files import write_atomically
 from trust_tests import pinning
 from trust_tests.options import OPTIONS
 from trust_tests.sharding import Asked, groups
+from trust_tests.workers import WorkersProgress
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -83,6 +84,7 @@ class Controller:
         self._devices: list[str] | None = None
         self._collected = False
         self._warnings: dict[str, None] = {}
+        self._progress: WorkersProgress | None = None
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell a worker where to leave its parts, and which of the workers it is."""
@@ -122,9 +124,12 @@ class Controller:
             self._start(node.workerinput["workercount"])
         assert self._run is not None
         self._run.recall()
-        problem = self._run.problem_with_inputs()
+        problem = self._run.problem_with_inputs() if self._run.asked else None
         if problem:
             raise pytest.UsageError(problem)
+        self._run.show_header()
+        self._progress = WorkersProgress(self._folder, self._run.session.progress.announce)
+        self._progress.start()
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> object:
         """Tests by variant, where the user chose no other way than that or none."""
@@ -144,6 +149,11 @@ class Controller:
         warning = getattr(node, "workeroutput", {}).get(WARNING)
         if warning:
             self._warnings[warning] = None
+
+    def pytest_sessionfinish(self) -> None:
+        """The workers have ended."""
+        if self._progress is not None:
+            self._progress.stop()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """What workers have to say."""

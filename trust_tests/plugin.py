@@ -6,6 +6,7 @@ In an environment where no trust test is collected the plugin prints nothing, wr
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Generator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from trust_tests.exitcodes import ExitCode
 from trust_tests.options import OPTIONS, Option
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ MARKER = "trust"
 _RUN = pytest.StashKey["TrustRun"]()
 _FOLDER = pytest.StashKey[Path]()
 _DISTRIBUTION_CHOSEN = pytest.StashKey[bool]()
+_WRONG_INPUT = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,10 +57,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """Remember whether the user chose how pytest-xdist distributes tests, before xdist fills in its default."""
+    """Remember how the user wants tests distributed, before pytest-xdist fills in its default; end wrong input with 2.
+
+    pytest's own code for it, 4, stays where nothing of ours is concerned; here it means an undecided gate.
+    """
     chosen = config.getoption("dist", "no") != "no" or config.getoption("distload", False)
     config.stash[_DISTRIBUTION_CHOSEN] = chosen
-    return (yield)
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        # A worker of pytest-xdist hands its exceptions to its controller.
+        if hasattr(config, "workerinput") or not (_RUN in config.stash or _WRONG_INPUT in config.stash):
+            raise
+        _tell(error)
+        return int(ExitCode.USAGE)
+
+
+def _tell(error: pytest.UsageError) -> None:
+    """Say on stderr what is wrong, as pytest does, with nothing in it that a terminal or a CI runner obeys."""
+    from trust_tests.report.text import defused, visible
+
+    for message in error.args:
+        for line in visible(f"ERROR: {message}").splitlines():
+            print(defused(line), file=sys.stderr)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -98,8 +120,10 @@ def _run(config: pytest.Config) -> TrustRun:
         try:
             settings = read_settings(command_line, ini, os.environ, config.invocation_params.dir)
         except (SettingsError, CompressionError) as error:
+            config.stash[_WRONG_INPUT] = True
             raise pytest.UsageError(str(error)) from None
         if settings.plan and getattr(config.option, "numprocesses", None):
+            config.stash[_WRONG_INPUT] = True
             raise pytest.UsageError("--trust-plan: collects in this process; leave -n away")
         if hasattr(config, "workerinput"):
             _pin(config, settings)
@@ -126,7 +150,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "variant" in metafunc.fixturenames and metafunc.definition.get_closest_marker(MARKER):
         from trust_tests.session import variant_specs
 
-        specs = variant_specs(_run(metafunc.config).settings)
+        try:
+            settings = _run(metafunc.config).settings
+        except pytest.UsageError:
+            # Here pytest would take it for a broken test file; it is raised again once everything is collected.
+            return
+        specs = variant_specs(settings)
         # Session scope makes pytest run all dimensions of one variant together, so each model is loaded once.
         metafunc.parametrize("variant", specs, ids=[spec.id for spec in specs], indirect=True, scope="session")
 
@@ -142,7 +171,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note what must be measured, and check what the user named before anything expensive."""
     asked = [item for item in session.items if item.get_closest_marker(MARKER)]
-    if not asked and (_RUN not in session.config.stash or not session.config.stash[_RUN].asked_of_all):
+    if not asked and _RUN not in session.config.stash:
         return
     run = _run(session.config)
     run.ask(asked)
@@ -155,14 +184,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 class TrustGate:
     """What a trust test holds: `check` measures the test's dimension on a variant and fails unless it passes."""
 
-    def __init__(self, run: TrustRun, node: str, dimension: str) -> None:
+    def __init__(self, run: TrustRun, item: pytest.Item, dimension: str) -> None:
         self._run = run
-        self._node = node
+        self._item = item
         self.dimension = dimension
 
     def check(self, variant: Variant) -> None:
         """Compare the variant with the dense model; the test fails unless the verdict is PASS."""
-        self._run.check(self._node, self.dimension, variant)
+        self._run.check(self._item, self.dimension, variant)
 
 
 @pytest.fixture(scope="session")
@@ -193,4 +222,4 @@ def trust_gate(request: pytest.FixtureRequest) -> TrustGate:
     marker = request.node.get_closest_marker(MARKER)
     if marker is None or len(marker.args) != 1:
         pytest.fail("mark the test with @pytest.mark.trust('<dimension>')", pytrace=False)
-    return TrustGate(_run(request.config), request.node.nodeid, str(marker.args[0]))
+    return TrustGate(_run(request.config), request.node, str(marker.args[0]))

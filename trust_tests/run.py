@@ -6,9 +6,11 @@ pytest-xdist every process has one: workers measure and leave parts in a shared 
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Generator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +19,18 @@ import pytest
 
 from compressors.errors import CompressionError
 from compressors.files import write_atomically
-from trust_tests import parallel
+from trust_tests import github, parallel
 from trust_tests.data.errors import DataError
 from trust_tests.dimensions import DimensionError, dimension_names
 from trust_tests.engines.base import EngineError
+from trust_tests.exitcodes import ExitCode, of_session
 from trust_tests.gate.baseline import BaselineError
 from trust_tests.gate.verdict import Verdict
-from trust_tests.options import AUTO, HUB
+from trust_tests.options import SUITE, TEST_CASE
 from trust_tests.plan import plan_lines, power, power_lines
 from trust_tests.progress import Progress
 from trust_tests.records import SMOKE
+from trust_tests.report import junit
 from trust_tests.report import results as results_file
 from trust_tests.scorers.toxicity import ScorerError
 from trust_tests.session import GateError, GateSession, Variant, VariantSpec
@@ -37,9 +41,9 @@ if TYPE_CHECKING:
     from trust_tests.report.results import Results
 
 USER_ERRORS = (CompressionError, EngineError, BaselineError, DimensionError, GateError, DataError, ScorerError)
-# Exit code of a run in which something asked was not measured; regressions keep pytest's own 1.
-EXIT_UNMEASURED = 3
 _VERSIONS = ("pytest-trust-gate", "torch", "transformers", "tokenizers", "compressed-tensors", "alt-profanity-check")
+# What a gate's test says when it fails: whole, and for pytest's short summary.
+_MESSAGES = pytest.StashKey[tuple[str, str]]()
 
 
 class TrustRun:
@@ -50,13 +54,17 @@ class TrustRun:
         self.settings = settings
         self.is_worker = hasattr(config, "workerinput")
         self.folder = folder
-        self.session = GateSession(settings, self.folder, Progress(config))
+        self.session = GateSession(settings, self.folder, Progress(config, self.folder))
         # What was collected: this shard's gates, and those of all shards.
         self.asked: tuple[Asked, ...] = ()
         self.asked_of_all: tuple[Asked, ...] = ()
         self.results: Results | None = None
         self._why: dict[str, str] = {}
         self._plan: list[str] = []
+        # Failed reports by test, as pytest counts them.
+        self._failed: Counter[str] = Counter()
+        self._nothing_selected = False
+        self._annotations: list[str] = []
 
     @property
     def report_path(self) -> Path:
@@ -142,58 +150,88 @@ class TrustRun:
         except USER_ERRORS as error:
             pytest.fail(f"variant {spec.id}: {error}", pytrace=False)
 
-    def check(self, node: str, dimension: str, variant: Variant) -> None:
+    def check(self, item: pytest.Item, dimension: str, variant: Variant) -> None:
         """Measure, judge, keep the record, and fail the test unless the verdict is PASS."""
         try:
             _, record = self.session.judge(dimension, variant)
         except USER_ERRORS as error:
             record = results_file.failed_record(variant.id, dimension, str(error))
         places = [asked.node for asked in self.asked_of_all]
-        position = places.index(node) if node in places else len(places)
-        self.session.write_part(node, position, record, variant)
+        position = places.index(item.nodeid) if item.nodeid in places else len(places)
+        self.session.write_part(item.nodeid, position, record, variant)
+        if self.settings.junit == TEST_CASE:
+            item.user_properties += junit.gate_properties(record)
         if record["verdict"] != Verdict.PASS:
-            pytest.fail(self._message(record), pytrace=False)
+            from trust_tests.report.messages import failure, short_failure
 
-    def _message(self, record: Mapping[str, Any]) -> str:
-        lines = [f"{record['dimension']} {record['verdict']} for {record['variant']}: {record['reason']}"]
-        if record["delta"] is not None:
-            flips = record["flips"]
-            lines.append(
-                f"score {record['score']:.1f}, dense {record['dense_score']:.1f}, delta {record['delta']:+.1f} points, "
-                f"n={record['items']}, flips {flips['total']} ({flips['worse']} worse, {flips['better']} better), "
-                f"refusals {record['refusal_rate']:.1f} % (dense {record['dense_refusal_rate']:.1f} %)"
-            )
-        lines.append(f"report: {self.report_path}")
-        return "\n".join(lines)
+            item.stash[_MESSAGES] = failure(record, self.report_path), short_failure(record)
+            pytest.fail(item.stash[_MESSAGES][0], pytrace=False)
 
-    def header(self) -> str:
-        """One line: which model, protocol, tier and baseline are used."""
-        s = self.settings
-        sided = "one-sided, " if s.one_sided else ""
-        return (
-            f"trust gate: model {s.model}, protocol {s.protocol}, tier {s.tier}, "
-            f"tolerance {sided}{s.tolerance:g} points, baseline {s.baseline}{self._shard()}"
-        )
+    def header(self) -> list[str]:
+        """Which models are asked what, and how they are judged; empty where nothing is asked or nobody reads."""
+        if not self.asked_of_all or self.config.option.verbose < 0:
+            return []
+        from trust_tests.report.figures import count
+        from trust_tests.report.messages import header_lines
 
-    def _shard(self) -> str:
-        """The end of the header in a shard."""
         shard = self.settings.shard
-        if shard is None:
-            return ""
-        share = f"{len(self.asked)} of {len(self.asked_of_all)} gates" if self.asked else "nothing to do"
-        return f", shard {shard.number} of {shard.of}: {share}"
+        share = count(len(self.asked), "gate")
+        if shard is not None:
+            share = f"{len(self.asked)} of {count(len(self.asked_of_all), 'gate')}" if self.asked else "nothing to do"
+            share = f"shard {shard.number} of {shard.of}: {share}"
+        variants = list(dict.fromkeys(asked.variant for asked in self.asked))
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        width = reporter._tw.fullwidth if reporter else 80
+        return header_lines(self.settings, share, variants, width)
+
+    def show_header(self) -> None:
+        """Print the header in a process that collects nothing itself."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        for line in self.header() if reporter else ():
+            reporter.write_line(line)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Print the header where trust tests were collected."""
-        return [self.header(), *self._plan] if self.asked_of_all else []
+        return [*self.header(), *self._plan]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
         """With --trust-plan nothing runs."""
         return True if self.settings.plan else None
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Say in the JUnit report which gate a test is, also where it is then skipped."""
+        if self._in_test_case(item):
+            asked, spec = _asked(item), _spec(item)
+            recipe = None if spec is None or spec.finished else spec.source
+            item.user_properties += junit.identity_properties(asked.dimension, asked.variant, recipe)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """A gate that was not asked is an ERROR in the JUnit report too."""
+        if self._in_test_case(item) and junit.VERDICT not in dict(item.user_properties):
+            item.user_properties += junit.unmeasured_properties(self._reason(item.nodeid))
+
+    def _in_test_case(self, item: pytest.Item) -> bool:
+        return self.settings.junit == TEST_CASE and item.get_closest_marker("trust") is not None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Keep pytest's short summary short: there the test's name tells the gate, and its message only the rest."""
+        report = yield
+        whole, short = item.stash.get(_MESSAGES, ("", ""))
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if whole and crash is not None and call.excinfo is not None and str(call.excinfo.value) == whole:
+            crash.message = short
+        return report
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember why a test ended early: it may have left no measurement behind."""
+        if report.failed and not hasattr(report, "wasxfail"):
+            self._failed[report.nodeid] += 1
         if report.outcome != "passed":
             text = getattr(report, "longreprtext", "") or str(report.longrepr or report.outcome)
             self._why.setdefault(report.nodeid, " ".join(text.split())[-500:] or report.outcome)
@@ -201,34 +239,65 @@ class TrustRun:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Assemble the results, write them with the report, and see that nothing unmeasured ends green."""
-        if self.is_worker or self.config.option.collectonly or self.settings.plan:
+        if self.is_worker or self.config.option.collectonly:
             return
         if not self.asked_of_all:
             self.recall()
-        if not self.asked_of_all or session.exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+        if not self.asked_of_all and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            self._nothing_selected = True
+            session.exitstatus = ExitCode.UNMEASURED
+        if self.settings.plan or not self.asked_of_all:
+            return
+        if session.exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
             return
         self.results = self._assemble()
         self._write(self.results)
-        if self.nothing_to_do:
-            # By plan, and still no PASS: whoever looks at this shard alone must not take it for one.
-            session.exitstatus = session.exitstatus or pytest.ExitCode.NO_TESTS_COLLECTED
-        elif self.results.verdict is Verdict.ERROR and session.exitstatus in (0, 1):
-            session.exitstatus = EXIT_UNMEASURED
-        elif self.results.verdict is not Verdict.PASS and session.exitstatus == 0:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._tell_ci(self.results)
+        session.exitstatus = of_session(
+            int(session.exitstatus),
+            self.results.verdict,
+            others_failed=session.testsfailed > self._failures_of_gates(self.results),
+            empty_shard=self.nothing_to_do,
+        )
+
+    def _failures_of_gates(self, results: Results) -> int:
+        """How many failed reports are of tests whose gate did not pass."""
+        gates = results.data["gates"]
+        red = {(gate["variant"], gate["dimension"]) for gate in gates if gate["verdict"] != Verdict.PASS}
+        return sum(self._failed[node] for node in {asked.node for asked in self.asked if asked.gate in red})
+
+    def _tell_ci(self, results: Results) -> None:
+        """The run's properties in the JUnit report, and GitHub's step summary and annotations."""
+        from _pytest.junitxml import xml_key
+
+        report = self.config.stash.get(xml_key, None)
+        if report is not None:
+            gates = junit.gate_suite_properties(results.data) if self.settings.junit == SUITE else []
+            for name, value in [*junit.suite_properties(results.data), *gates]:
+                report.add_global_property(name, value)
+        if self.settings.github:
+            self._annotations = github.publish(results.data, os.environ)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The table of dimensions × variants and where the report is."""
+        if self._nothing_selected:
+            terminalreporter.write_line("trust gate: ERROR: no gate was selected; nothing unmeasured is ever green")
         if self.results is None:
             return
-        from trust_tests.report.terminal import summary_lines
+        from trust_tests.report.terminal import flip_lines, summary_lines
 
-        writer = terminalreporter._tw
+        writer, verbosity = terminalreporter._tw, self.config.option.verbose
         terminalreporter.section("trust gate")
-        if self.config.pluginmanager.hasplugin("dsession"):
-            terminalreporter.write_line(self.header())
-        lines = summary_lines(self.results.data, writer.fullwidth, color=writer.hasmarkup, report_path=self.report_path)
-        for line in lines:
+        shown = summary_lines(
+            self.results.data,
+            writer.fullwidth,
+            color=writer.hasmarkup,
+            report_path=self.report_path,
+            brief=verbosity < 0,
+        )
+        if verbosity > 0:
+            shown += flip_lines(self.results.data, writer.fullwidth, harmful=verbosity > 1)
+        for line in [*shown, *self._annotations]:
             terminalreporter.write_line(line)
 
     def pytest_unconfigure(self) -> None:
@@ -251,32 +320,13 @@ class TrustRun:
             if a in self.asked and a.node not in measured
         ]
         ordered = sorted([*parts, *absent], key=lambda part: (part["position"], part["node"]))
-        s = self.settings
-        shown = {
-            "model": s.model,
-            "protocol": s.protocol,
-            "tier": s.tier,
-            "data": None if s.tier == SMOKE else (s.data.name if s.data else HUB),
-            "partial": s.partial,
-            "items": s.items,
-            "template": s.template,
-            "scorer": s.scorer,
-            "tolerance": s.tolerance,
-            "rule": s.rule,
-            "one_sided": s.one_sided,
-            "aa": s.aa,
-            "early_fail": s.early_fail,
-            "baseline": s.baseline if s.baseline == AUTO else Path(s.baseline).name,
-            "dtype": s.dtype,
-            "device": s.device,
-        }
         return results_file.assemble(
             ordered,
             [{"node": a.node, "reason": self._reason(a.node)} for a in self.asked if a.node not in measured],
-            shown,
+            results_file.settings_record(self.settings),
             shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
             _versions(),
-            results_file.Plan(self.asked_of_all, s.shard),
+            results_file.Plan(self.asked_of_all, self.settings.shard),
         )
 
     def _reason(self, node: str) -> str:
@@ -293,9 +343,14 @@ class TrustRun:
 def _asked(item: pytest.Item) -> Asked:
     marker = item.get_closest_marker("trust")
     dimension = str(marker.args[0]) if marker and marker.args else ""
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    spec = parameters.get("variant")
-    return Asked(item.nodeid, dimension, spec.id if isinstance(spec, VariantSpec) else "")
+    spec = _spec(item)
+    return Asked(item.nodeid, dimension, spec.id if spec else "")
+
+
+def _spec(item: pytest.Item) -> VariantSpec | None:
+    """The variant that a test was collected for."""
+    spec = getattr(getattr(item, "callspec", None), "params", {}).get("variant")
+    return spec if isinstance(spec, VariantSpec) else None
 
 
 def _versions() -> dict[str, str]:

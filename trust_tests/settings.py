@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trust_tests.options import AUTO, DEFAULT_RECIPES, HUB, OPENAI, OPTIONS, VLLM, Option
+from trust_tests.options import AUTO, DEFAULT_RECIPES, HUB, OFF, OPENAI, OPTIONS, VLLM, Option
 from trust_tests.records import EQUIVALENCE, PAPER_TEMPLATES, POINT, SMOKE, SOUND, TIERS
 
 
@@ -74,6 +74,8 @@ class Settings:
     early_fail: bool
     baseline: str
     results: Path
+    github: bool
+    junit: str
     cache: Path
     answers: Path | None
     dtype: str
@@ -131,6 +133,8 @@ def read_settings(
         one_sided=values["one-sided"],
         baseline=baseline if baseline == AUTO else str(_baseline_file(folder, baseline)),
         results=_results_folder(folder, values["results"]),
+        github=values["github"] != OFF,
+        junit=values["junit"],
         cache=cache,
         answers=(folder / Path(values["answers"]).expanduser()) if values["answers"] else None,
         dtype=values["dtype"],

@@ -125,7 +125,9 @@ def test_real_shards_run_their_own_gates_and_join_into_one_runs_results(
         found = json.loads(Path(f"part-{number}/results.json").read_text())
         assert found["shard"] == {"number": number, "of": 3, "gates": len(found["gates"])}
         assert (found["verdict"], found["unmeasured"], len(found["asked"])) == ("PASS", [], 4)
-        done.stdout.fnmatch_lines([f"trust gate: model *, shard {number} of 3: {len(found['gates'])} of 4 gates"])
+        done.stdout.fnmatch_lines(
+            ["trust gate: model *", f"  shard {number} of 3: {len(found['gates'])} of 4 gates on *"]
+        )
         assert f"shard {number} of 3" in Path(f"part-{number}/report.html").read_text()
         run += [(record["variant"], record["dimension"]) for record in found["gates"]]
     assert len(run) == len(set(run)) == 4
@@ -286,12 +288,39 @@ def test_the_output_is_a_folder_of_its_own(tmp_path: Path, capsys: pytest.Captur
         merge_results([], tmp_path / "out")
 
 
-@pytest.mark.parametrize(("verdict", "status"), [("PASS", 0), ("FAIL", 1), ("INCONCLUSIVE", 1), ("ERROR", 3)])
+@pytest.mark.parametrize(("verdict", "status"), [("PASS", 0), ("FAIL", 1), ("INCONCLUSIVE", 4), ("ERROR", 3)])
 def test_the_exit_status_is_the_gates(tmp_path: Path, verdict: str, status: int) -> None:
     data = document(asked_of(["a:b"]))
     data["gates"][1]["verdict"] = verdict
     assert main(["merge", str(store(tmp_path / "one", data)), "-o", str(tmp_path / "out")]) == status
     assert load_results(tmp_path / "out").verdict == verdict
+
+
+def test_github_is_told_of_the_whole_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    asked = asked_of(VARIANTS)
+    parts = [str(store(tmp_path / str(k), document(asked, Shard(k, 2), [asked[0].node]))) for k in (1, 2)]
+    assert main(["merge", *parts, "-o", str(tmp_path / "quiet"), "--no-github"]) == 1
+    assert not summary.exists()
+    assert "::error" not in capsys.readouterr().out
+    assert main(["merge", *parts, "-o", str(tmp_path / "out")]) == 1
+    assert summary.read_text().count("Trust gate: FAIL") == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::")]
+    assert lines == ["::error title=Trust gate FAIL%3A ethics on a%3Ab::" + lines[0].rpartition("::")[2]]
+
+
+def test_colours_are_for_those_who_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = str(store(tmp_path / "one", document(asked_of(["a:b"]))))
+    for name, value, coloured in (("FORCE_COLOR", "1", True), ("NO_COLOR", "1", False)):
+        monkeypatch.setenv(name, value)
+        assert main(["merge", one, "-o", str(tmp_path / "out")]) == 0
+        assert ("\x1b[32mPASS\x1b[0m" in capsys.readouterr().out) is coloured
 
 
 def test_files_of_answers_have_a_name_for_every_model() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from trust_tests.exitcodes import ExitCode
+
 from . import test_plugin
 
 toys = test_plugin.toys
@@ -94,7 +96,7 @@ def test_each_worker_sees_one_of_the_callers_gpus_and_one_variant(suite: Suite) 
     done = suite.run("test_gates.py", "-n", "3", *RECIPES[:3])
     # Nothing was asked of the gate: every test passed, and the suite is an ERROR all the same.
     done.assert_outcomes(passed=12)
-    assert done.ret == 3
+    assert done.ret == ExitCode.UNMEASURED
     assert sorted(suite.gpus().values(), key=str) == [{"7"}, {"GPU-5a1f"}, {"MIG-0c/1/0"}]
     owners: dict[str, set[str]] = {}
     first: dict[str, str] = {}
@@ -142,7 +144,7 @@ def test_what_is_not_to_be_pinned_is_left_alone(
 
 def test_too_few_gpus_for_one_worker_is_one_line(suite: Suite) -> None:
     done = suite.run("test_gates.py", "-n", "2", RECIPES[0], "--trust-engine=vllm", "--trust-tensor-parallel=4")
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert done.ret == ExitCode.USAGE
     done.stderr.fnmatch_lines(
         ["ERROR: --trust-tensor-parallel=4: 3 GPUs visible (7, GPU-5a1f, MIG-0c/1/0); lower it *"]
     )
@@ -184,7 +186,7 @@ def test_a_test_that_takes_its_worker_down_is_not_tried_again(suite: Suite) -> N
     )
     suite.pytester.makepyfile(test_gates=body)
     done = suite.run("test_gates.py", "-n", "2", *RECIPES[:2])
-    assert done.ret == 3
+    assert done.ret == ExitCode.UNMEASURED
     seen = [test for test, _, _ in suite.seen()]
     assert len(seen) == len(set(seen)) == 8
     # Workers that take a dead one's place have its GPU.
@@ -203,7 +205,7 @@ def test_a_test_that_takes_its_worker_down_is_not_tried_again(suite: Suite) -> N
 )
 def test_bad_input_is_one_line_among_workers_too(suite: Suite, arguments: tuple[str, ...], line: str) -> None:
     done = suite.run("test_gates.py", "-n", "2", "--trust-offline", *arguments)
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert done.ret == ExitCode.USAGE
     done.stderr.fnmatch_lines([line])
     assert "Traceback" not in done.stderr.str() + done.stdout.str()
     assert list(suite.seen()) == []

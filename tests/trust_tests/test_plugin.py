@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from trust_tests.exitcodes import ExitCode
+
 RECIPE = "magnitude:pattern=2:4"
 SUITE = ["--pyargs", "trust_tests", "-p", "no:cacheprovider"]
 COARSE = "magnitude:pattern=unstructured,sparsity=0.9"
@@ -152,7 +154,14 @@ def test_an_unchanged_variant_passes_and_everything_is_written(
         stored = json.loads((pytester.path / "trust-results" / "outcomes" / model / "draws.json").read_text())
         assert len(stored["outcomes"]) == 12
     done.stdout.fnmatch_lines(
-        [f"trust gate: model {tiny_model}, protocol sound, tier smoke, tolerance 5 points, baseline auto"]
+        [
+            f"trust gate: model {tiny_model}",
+            f"  2 gates on {tiny_model.name}",
+            "  tier smoke, protocol sound, rule point, tolerance 5 points",
+            "  baseline auto",
+            "  engine transformers on auto, dtype float32",
+            f"  cache {pytester.path}/cache",
+        ]
     )
 
 
@@ -196,7 +205,7 @@ def test_a_failed_gate_says_everything_in_its_message(gate: Any, pytester: pytes
     done.stdout.fnmatch_lines(
         [
             "letters FAIL for magnitude-90%: the score * by * points, the limit is ±0.01",
-            "score *, dense *, delta *, n=12, flips *, refusals 0.0 % (dense 0.0 %)",
+            "score *, dense *, delta * points, n=12, flips *, refusals 0.0 % (dense 0.0 %)",
             f"report: {pytester.path}/trust-results/report.html",
         ]
     )
@@ -204,7 +213,10 @@ def test_a_failed_gate_says_everything_in_its_message(gate: Any, pytester: pytes
 
 
 def test_an_empty_selection_is_not_green(gate: Any, pytester: pytest.Pytester) -> None:
-    assert gate("-k", "no_such_dimension").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    for parallel in ((), ("-n", "2")):
+        done = gate("-k", "no_such_dimension", *parallel)
+        assert done.ret == ExitCode.UNMEASURED
+        done.stdout.fnmatch_lines(["trust gate: ERROR: no gate was selected; nothing unmeasured is ever green"])
     assert not (pytester.path / "trust-results").exists()
 
 
@@ -265,7 +277,7 @@ def test_bad_input_is_one_line_before_anything_expensive(
     pytester.path.joinpath("bad.json").write_text("{")
     cache = pytester.path / "cache"
     done = pytester.runpytest_subprocess(*SUITE, f"--trust-cache={cache}", "--trust-offline", *arguments)
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert done.ret == ExitCode.USAGE
     errors = [text for text in done.errlines if text.startswith("ERROR")]
     assert len(errors) == 1
     done.stderr.fnmatch_lines([line])
@@ -299,7 +311,7 @@ def test_a_limit_of_items_stands_in_results(gate: Any, pytester: pytest.Pytester
 def test_an_unknown_dimension_is_one_line(gate: Any, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_toys=TESTS.replace('"draws"', '"drawz"'))
     done = gate()
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert done.ret == ExitCode.USAGE
     done.stderr.fnmatch_lines(["ERROR: dimension 'drawz': unknown (did you mean 'draws'?)*"])
 
 

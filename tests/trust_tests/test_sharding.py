@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trust_tests.dimensions import dimension_names
+from trust_tests.exitcodes import ExitCode
 from trust_tests.settings import Shard
 from trust_tests.sharding import Asked, cost, groups, shard_of, shards
 
@@ -104,8 +105,10 @@ def test_a_shard_without_gates_is_not_green(
     if ordinary:
         pytester.makepyfile(test_toys=test_plugin.TESTS + "\ndef test_ordinary(): pass\n")
     done = gate("--trust-shard=3/3", *parallel)
-    assert done.ret == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout.str()
-    done.stdout.fnmatch_lines(["trust gate: *shard 3 of 3: nothing to do", "ERROR: Shard 3 of 3 has nothing to do: *"])
+    assert done.ret == ExitCode.NOTHING_TO_DO, done.stdout.str()
+    done.stdout.fnmatch_lines(
+        ["trust gate: model *", "  shard 3 of 3: nothing to do", "ERROR: Shard 3 of 3 has nothing to do: *"]
+    )
     done.assert_outcomes(passed=int(ordinary), deselected=0 if parallel else 2)
     found = document(pytester.path / "trust-results")
     assert (found["verdict"], found["gates"], found["unmeasured"]) == ("ERROR", [], [])

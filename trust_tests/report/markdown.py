@@ -1,14 +1,16 @@
-"""The report as a GitHub step summary: the verdict, the table and what did not pass, without any model's answer.
+"""The report as a GitHub step summary: the verdict, the table, what to do, and folded what did not pass and why.
 
-Every text that is not ours stands in a code span, where GitHub renders no markup, link, mention or formula.
+No model's answer is shown. Every text that is not ours stands in a code span (in the line of a fold, which is HTML, in
+a `code` element), where GitHub renders no markup, link, mention or formula.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Iterator, Mapping
 
 from trust_tests.gate.verdict import Verdict
-from trust_tests.report import advice, confidence, figures
+from trust_tests.report import advice, confidence, figures, tricks
 from trust_tests.report.reading import read
 from trust_tests.report.text import code_point, defused, label
 from trust_tests.report.view import Gate, Report, Row
@@ -24,8 +26,11 @@ _SYMBOLS: Mapping[Verdict, str] = {
 }
 _CELLS_SHOWN = 5
 _PARTS_SHOWN = 12
+_VARIANTS_ABREAST = 6
+"""Variants that stand in columns beside each other; more of them stand in lines."""
 _FACTS = ("model", "tier", "protocol", "tolerance", "baseline", "engine", "dtype", "device")
 _CUT = "\n… cut here; the HTML report has everything.\n"
+_FOLD, _FOLD_END = "<details>", "</details>"
 
 
 def code(text: str, limit: int = 80) -> str:
@@ -36,60 +41,102 @@ def code(text: str, limit: int = 80) -> str:
     return f"`{shown}`" if shown else "`(empty)`"
 
 
+def _html_code(text: str, limit: int = 60) -> str:
+    """A hostile text as a `code` element, for the line of a fold: GitHub reads that as HTML."""
+    return f"<code>{html.escape(label(text, limit).strip() or '(empty)')}</code>"
+
+
 def render_markdown(data: Mapping[str, object]) -> str:
     """The step summary of stored results, at most 100 KiB of UTF-8. Raises `fields.ShapeError`."""
     return _within(SIZE_LIMIT, _blocks(read(data)))
 
 
 def _within(limit: int, blocks: Iterable[str]) -> str:
-    """As many whole lines as fit, the cut announced."""
+    """As many whole lines as fit, the cut announced where nothing hides it."""
     kept: list[str] = []
-    room = limit - len(_CUT.encode())
+    end = f"\n{_FOLD_END}\n"
+    room = limit - len((end + _CUT).encode())
+    folded = False
     for line in "\n\n".join(blocks).split("\n"):
-        line = defused(line) + "\n"
-        room -= len(line.encode())
+        room -= len(defused(line).encode()) + 1
         if room < 0:
-            return "".join(kept) + _CUT
-        kept.append(line)
+            return "".join(kept) + (end if folded else "") + _CUT
+        folded = line == _FOLD or (folded and line != _FOLD_END)
+        kept.append(defused(line) + "\n")
     return "".join(kept)
 
 
 def _blocks(report: Report) -> Iterator[str]:
     yield f"## {_SYMBOLS[report.verdict]} Trust gate: {report.verdict.value} — {advice.headline(report, code)}"
-    yield f"**Next:** {advice.next_step(report, code)}"
-    yield from filter(None, (advice.shard_note(report), *_notes(report)))
+    # How sure the verdicts are, before anybody reads a score.
+    yield from filter(
+        None, (advice.shard_note(report), confidence.suite_note(report), confidence.unfit_note(report, code))
+    )
     if report.rows:
         yield "\n".join(_table(report))
-    facts = [(name, report.settings[name]) for name in _FACTS if name in report.settings]
-    facts += [(name.lower(), value) for name, value in advice.data_facts(report)]
-    yield "\n".join(f"- {name}: {code(value, 400)}" for name, value in facts)
-    if any(gate.published for gate in report.gates):
-        yield "### Beside the paper"
-        yield advice.published_note(report, None, code)
-        yield "\n".join(_paper_table(report))
+        if len(report.variants) > _VARIANTS_ABREAST:
+            yield "Deltas in points; \\* marks refusals that moved by more than 10 points."
+    yield f"**Next:** {advice.next_step(report, code)}"
+    yield from filter(None, (confidence.doubt_note(report),))
+    shown = tricks.findings(report, code)
+    if shown:
+        yield "\n".join(["**What this shows:**", "", *(f"- {finding.text}" for finding in shown)])
     if report.unmeasured:
         yield "### Not measured"
         yield "\n".join(f"- {code(test.node, 200)}: {code(test.reason, 300)}" for test in report.unmeasured)
-    if report.controls:
-        yield "### A/A control"
-        yield "\n".join(_control_table(report))
-    if report.seeds:
-        yield "### Calibration seeds"
-        yield "\n".join(_seed_table(report))
     for gate in report.gates:
         if gate.verdict is not Verdict.PASS:
-            yield from _details(gate)
+            name = f"{gate.verdict.value}: {_html_code(gate.title)} on {_html_code(gate.variant_name)}"
+            yield from _folded(name, _details(gate))
+    yield from _background(report)
 
 
-def _notes(report: Report) -> tuple[str, ...]:
-    return confidence.suite_note(report), confidence.unfit_note(report, code), confidence.doubt_note(report)
+def _background(report: Report) -> Iterator[str]:
+    """What stands behind the verdict, folded."""
+    facts = [(name, report.settings[name]) for name in _FACTS if name in report.settings]
+    facts += [(name.lower(), value) for name, value in advice.data_facts(report)]
+    yield from _folded("How it was measured", ["\n".join(f"- {name}: {code(value, 400)}" for name, value in facts)])
+    if any(gate.published for gate in report.gates):
+        tables = [advice.published_note(report, None, code), "\n".join(_paper_table(report))]
+        yield from _folded("Beside the paper", tables)
+    if report.controls:
+        yield from _folded("A/A control", ["\n".join(_control_table(report))])
+    if report.seeds:
+        yield from _folded("Calibration seeds", ["\n".join(_seed_table(report))])
+
+
+def _folded(summary: str, blocks: Iterable[str]) -> Iterator[str]:
+    """Blocks that a click opens. summary: HTML."""
+    yield f"{_FOLD}\n<summary>{summary}</summary>"
+    yield from blocks
+    yield _FOLD_END
 
 
 def _table(report: Report) -> Iterator[str]:
+    if len(report.variants) > _VARIANTS_ABREAST:
+        yield from _tall_table(report)
+        return
     yield _line(["Dimension", "Dense", *(code(model.name, 60) for model in report.variants)])
     yield _line([":--", "--:", *(":--" for _ in report.variants)])
     for row in report.rows:
         yield _line([code(row.title, 60), figures.points(row.dense_score), *_cells(row)])
+
+
+def _tall_table(report: Report) -> Iterator[str]:
+    """A line for each variant, with its deltas: many variants beside each other cannot be read."""
+    yield _line(["Variant", *(code(row.title, 60) for row in report.rows)])
+    yield _line([":--", *("--:" for _ in report.rows)])
+    for place, model in enumerate(report.variants):
+        gates = [row.gates[place] for row in report.rows]
+        yield _line([code(model.name, 60), *map(_mark, gates)])
+
+
+def _mark(gate: Gate | None) -> str:
+    """A gate in a few characters: its symbol and its delta, a star where its refusals moved by more than 10 points."""
+    if gate is None:
+        return "not run"
+    moved = "" if gate.delta is None else f" {figures.signed(gate.delta, gate.tolerance)}"
+    return f"{_SYMBOLS[gate.verdict]}{moved}" + ("\\*" if gate.refusals.moved else "")
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -169,7 +216,6 @@ def _paper_table(report: Report) -> Iterator[str]:
 
 
 def _details(gate: Gate) -> Iterator[str]:
-    yield f"### {gate.verdict.value}: {code(gate.title, 60)} on {code(gate.variant_name, 60)}"
     if gate.reason:
         yield code(gate.reason, 400)
     facts = [

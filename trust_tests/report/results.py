@@ -1,8 +1,8 @@
 """results.json: everything a verdict and a report rest on, without a clock in it.
 
-Schema `trust-gate/results`, version 4 (3 told nothing of shards, 2 had no intervals, 1 no `parts` either). While tests
-run, every gate writes one part into the run's folder (several processes may); at the end the parts become one
-document. Reports are built from this document alone.
+Schema `trust-gate/results`, version 4 (3 told nothing of shards, 2 had no intervals, 1 no `parts` either), published as
+a JSON Schema (`SCHEMA_FILE`). While tests run, every gate writes one part into the run's folder (several processes
+may); at the end the parts become one document. Reports are built from this document alone.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from compressors.files import sha256_text, write_atomically
 from trust_tests.gate.accounting import Accounting
 from trust_tests.gate.interval import Interval
 from trust_tests.gate.verdict import Change, Judgement, Verdict, suite_verdict
-from trust_tests.records import EQUIVALENCE, POINT, Channel, Evaluation, Outcome, outcome_as_dict
+from trust_tests.options import AUTO, HUB
+from trust_tests.records import EQUIVALENCE, POINT, SMOKE, Channel, Evaluation, Outcome, outcome_as_dict
 from trust_tests.report.families import seed_spread, with_holm
 from trust_tests.report.text import Clip, clip
-from trust_tests.settings import Shard
+from trust_tests.settings import Settings, Shard
 from trust_tests.sharding import Asked
 
 SCHEMA = "trust-gate/results"
 VERSION = 4
 FILE_NAME = "results.json"
 OUTCOMES = "outcomes"
+SCHEMA_FILE = Path(__file__).with_name("schema") / f"results-{VERSION}.json"
+"""The JSON Schema (2020-12) of results.json."""
 # Changed answers kept per gate for the report, and characters kept of each text.
 SHOWN_CHANGES = 12
 SHOWN_CHARACTERS = 4000
@@ -61,6 +64,29 @@ class Plan:
 
     asked: Sequence[Asked] = ()
     shard: Shard | None = None
+
+
+def settings_record(settings: Settings) -> dict[str, Any]:
+    """What of a run's settings stands in its results: whatever changes questions, answers or verdicts."""
+    s = settings
+    return {
+        "model": s.model,
+        "protocol": s.protocol,
+        "tier": s.tier,
+        "data": None if s.tier == SMOKE else (s.data.name if s.data else HUB),
+        "partial": s.partial,
+        "items": s.items,
+        "template": s.template,
+        "scorer": s.scorer,
+        "tolerance": s.tolerance,
+        "rule": s.rule,
+        "one_sided": s.one_sided,
+        "aa": s.aa,
+        "early_fail": s.early_fail,
+        "baseline": s.baseline if s.baseline == AUTO else Path(s.baseline).name,
+        "dtype": s.dtype,
+        "device": s.device,
+    }
 
 
 def gate_record(variant: str, dense: Evaluation, compressed: Evaluation, judgement: Judgement) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from trust_tests.gate.verdict import Verdict
-from trust_tests.report import advice, confidence, figures
+from trust_tests.report import advice, confidence, figures, tricks
 from trust_tests.report.reading import read
-from trust_tests.report.text import defused, display_width, fitted, label, one_line
-from trust_tests.report.view import Gate, Report
+from trust_tests.report.text import Clip, clip, defused, display_width, fitted, label, one_line
+from trust_tests.report.view import Answer, Flip, Gate, Report
 
 _COLOURS: Mapping[Verdict, str] = {
     Verdict.PASS: "32",
@@ -22,23 +22,51 @@ _COLOURS: Mapping[Verdict, str] = {
 _TABLE_FROM = 72
 """Columns from which a gate fits on one line of a table; below, it takes two lines."""
 _NAME_LIMIT = 60
+_FINDINGS_SHOWN = 3
+_GATES_WITH_FLIPS = 9
+_FLIPS_SHOWN = 3
+_SECOND_COLUMN = "\0"
+_TEXT_LIMIT = 240
+"""Characters of a prompt or an answer beside a flip."""
+
+
+def wants_color(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether to colour what goes to a stream: NO_COLOR and FORCE_COLOR decide, then whether it is a terminal."""
+    if environment.get("NO_COLOR"):
+        return False
+    return bool(environment.get("FORCE_COLOR")) or (stream.isatty() and environment.get("TERM") != "dumb")
 
 
 def summary_lines(
-    data: Mapping[str, object], width: int = 80, color: bool = False, report_path: Path | None = None
+    data: Mapping[str, object],
+    width: int = 80,
+    color: bool = False,
+    report_path: Path | None = None,
+    brief: bool = False,
 ) -> list[str]:
     """The summary of stored results, one string per terminal line, without line ends.
 
-    width: columns (at least 50 are used). color: whether verdicts are coloured; pass False under NO_COLOR. The
-    report's path is never wrapped, so that it can be copied. Raises `fields.ShapeError`.
+    width: columns (at least 50 are used). color: whether verdicts are coloured; pass False under NO_COLOR. brief:
+    the finding alone. The report's path is never wrapped, so that it can be copied. Raises `fields.ShapeError`.
     """
     report = read(data)
     width = max(50, width)
     finding = f"{report.verdict.value}: {advice.headline(report, _quoted)}"
     lines = _wrapped(finding, width, color, report.verdict)
-    lines += _wrapped(f"next: {advice.next_step(report, _quoted)}", width)
+    if not brief:
+        lines += _findings(report, width, color)
+    if report_path is not None:
+        lines += [*([] if brief else [""]), defused(f"report: {one_line(str(report_path))}")]
+    return lines
+
+
+def _findings(report: Report, width: int, color: bool) -> list[str]:
+    """What to do next, what to know first, the table, and what was not measured."""
+    lines = _wrapped(f"next: {advice.next_step(report, _quoted)}", width)
     for note in (advice.shard_note(report), confidence.suite_note(report), confidence.unfit_note(report, _quoted)):
         lines += _wrapped(f"note: {note}", width) if note else []
+    for finding in tricks.findings(report, _quoted, _FINDINGS_SHOWN):
+        lines += _wrapped(f"shows: {finding.text}", width)
     if report.gates:
         lines.append("")
         columns = _name_columns(report, width) if width >= _TABLE_FROM else None
@@ -46,9 +74,64 @@ def summary_lines(
         lines += [line for gate in confidence.needed_lines(report, _quoted) for line in _wrapped(gate, width)]
     for test in report.unmeasured:
         lines += _wrapped(f"not measured: {label(test.node, 200)}: {label(test.reason, 300)}", width)
-    if report_path is not None:
-        lines += ["", defused(f"report: {one_line(str(report_path))}")]
     return lines
+
+
+def flip_lines(data: Mapping[str, object], width: int = 80, harmful: bool = False) -> list[str]:
+    """The answers that moved furthest in every gate that did not pass, for a reader of the log, shortened and safe.
+
+    harmful: whether the texts of harmful dimensions are shown as well. Raises `fields.ShapeError`.
+    """
+    width = max(50, width)
+    report = read(data)
+    gates = [gate for gate in report.gates if gate.verdict is not Verdict.PASS and gate.worst_flips]
+    gates.sort(key=lambda gate: -gate.reach)
+    lines = ["", "worst flips:"] if gates else []
+    for gate in gates[:_GATES_WITH_FLIPS]:
+        hidden = gate.harmful and not harmful
+        note = " (texts hidden; -vv shows them)" if hidden else ""
+        head = (
+            f"{_quoted(gate.title)} on {_quoted(gate.variant_name)}: {gate.flips.worse} worse, "
+            f"{gate.flips.better} better of {figures.count(gate.items, 'item')}{note}"
+        )
+        lines += ["", *_wrapped(head, width)]
+        for flip in gate.worst_flips[:_FLIPS_SHOWN]:
+            lines += _flip(flip, width, hidden)
+    if len(gates) > _GATES_WITH_FLIPS:
+        lines += ["", f"{figures.count(len(gates) - _GATES_WITH_FLIPS, 'more gate')} in the report"]
+    return lines
+
+
+def _flip(flip: Flip, width: int, hidden: bool) -> Iterator[str]:
+    yield from _indented(f"{label(flip.item_id, 120)} in {label(flip.cell, 120)}", width, "  ")
+    if not hidden:
+        yield from _indented(f"asked: {_ending(flip.prompt)}", width, "    ")
+    for side, answer in (("dense", flip.dense), ("variant", flip.variant)):
+        said = "" if hidden else f": {one_line(str(clip(answer.text, _TEXT_LIMIT)))}"
+        yield from _indented(f"{side} {_graded(answer)}{said}", width, "    ")
+
+
+def _graded(answer: Answer) -> str:
+    value = "" if answer.value is None else f", value {answer.value:.2f}"
+    return f"({label(answer.channel, 40)}{value})"
+
+
+def _ending(prompt: Clip) -> str:
+    """The end of a prompt, where the question stands."""
+    text = prompt.text if len(prompt.text) <= _TEXT_LIMIT else f"…{prompt.text[-_TEXT_LIMIT:]}"
+    return one_line(str(Clip(text, prompt.hidden)))
+
+
+def _indented(text: str, width: int, indent: str) -> list[str]:
+    return [defused(line) for line in _broken(text, width, indent)]
+
+
+def _broken(text: str, width: int, indent: str = "") -> list[str]:
+    """A visible text on lines of at most `width` columns, the second and later ones indented further."""
+    # textwrap counts characters: one that takes two columns is given a second one, which nothing visible contains.
+    spread = "".join(c + _SECOND_COLUMN * (display_width(c) - 1) for c in text)
+    lines = textwrap.wrap(spread, width, initial_indent=indent, subsequent_indent=indent + "  ")
+    return [line.replace(_SECOND_COLUMN, "") for line in lines]
 
 
 def _quoted(text: str) -> str:
@@ -66,7 +149,7 @@ def _painted(text: str, verdict: Verdict, color: bool) -> str:
 
 def _wrapped(text: str, width: int, color: bool = False, verdict: Verdict | None = None) -> list[str]:
     """Our sentence on as many lines as it needs; the verdict's word, at its beginning, coloured."""
-    lines = [defused(line) for line in textwrap.wrap(_ascii_signs(text), width, subsequent_indent="  ")]
+    lines = [defused(line) for line in _broken(_ascii_signs(text), width)]
     if verdict is not None and lines:
         lines[0] = _painted(verdict.value, verdict, color) + lines[0][len(verdict.value) :]
     return lines

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from trust_tests.exitcodes import ExitCode
+
 INI_FILE = Path(__file__).with_name("pytest.ini")
 ROOT = Path(__file__).parents[2]
 """The folder that holds the package: a checkout, or where packages are installed."""
 DENSE_FILE = "dense.json"
-# As the gate's own: something asked was not measured.
-EXIT_UNMEASURED = 3
 _PROGRAM = (
     "import sys; root = sys.argv.pop(1); root in sys.path or sys.path.insert(0, root); "
     "from trust_tests.sweep.child import main; sys.exit(main(sys.argv[1:]))"
@@ -88,7 +88,7 @@ def _ask_dense(dimensions: Sequence[str], options: Sequence[str]) -> int:
         session.check_inputs(dimensions)
     except (SettingsError, CompressionError, *USER_ERRORS) as error:
         print(f"ERROR: {error}", flush=True)
-        return 2
+        return ExitCode.USAGE
     found: dict[str, dict[str, object]] = {}
     for name in dimensions:
         try:
@@ -102,4 +102,4 @@ def _ask_dense(dimensions: Sequence[str], options: Sequence[str]) -> int:
             print(f"{name}: {len(evaluation.asked)} items, score {score:.1f}", flush=True)
             found[name] = {"score": shown, "items": len(evaluation.asked), "error": None}
         write_atomically(settings.results / DENSE_FILE, json.dumps(found, allow_nan=False))
-    return EXIT_UNMEASURED if any(entry["error"] for entry in found.values()) else 0
+    return ExitCode.UNMEASURED if any(entry["error"] for entry in found.values()) else ExitCode.PASS

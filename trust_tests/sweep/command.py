@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trust_tests.gate.verdict import Verdict
+from trust_tests.exitcodes import ExitCode, of_verdict
 from trust_tests.report.figures import count
 from trust_tests.report.text import defused, label, one_line
 from trust_tests.sweep.cluster import LOCAL, RayPool, connect
@@ -24,12 +24,10 @@ from trust_tests.sweep.spec import read_spec
 from trust_tests.sweep.tasks import Task, plan
 
 DEFAULT_RESULTS = "trust-sweep"
-INTERRUPTED = 130
-_STATUSES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.ERROR: 3}
 
 
 def run_sweep(file: Path, output: Path | None, ray: str | None, jobs: int | None, *, plan_only: bool) -> int:
-    """Run a sweep; returns the exit status: 0 all pass, 1 regressed or undecided, 3 not all measured, 130 stopped.
+    """Run a sweep; returns the exit status: that of the worst variant, or 130 where it was stopped.
 
     ray: address of a cluster, `local` or `auto`; None runs `jobs` tasks at a time here. Raises SpecError, one line,
     for input that cannot be used, before anything starts.
@@ -55,15 +53,15 @@ def run_sweep(file: Path, output: Path | None, ray: str | None, jobs: int | None
     for line in table(found, shutil.get_terminal_size().columns):
         _say(line)
     _say(defused(f"overview: {one_line(str(root / PAGE))}"))
-    return INTERRUPTED if interrupted else _STATUSES[found.verdict]
+    return ExitCode.INTERRUPTED if interrupted else of_verdict(found.verdict)
 
 
 def _run(tasks: Sequence[Task], pool: Pool, root: Path, title: str) -> tuple[Overview, bool]:
     """Run everything; the overview on disk is true at any time, and never green before the end."""
     schedule = Schedule(tasks, pool, _say)
 
-    def write() -> Overview:
-        found = overview(tasks, schedule.refused, root)
+    def write(final: bool = False) -> Overview:
+        found = overview(tasks, schedule.refused, root, with_insights=final)
         write_overview(found, root, title)
         return found
 
@@ -75,7 +73,7 @@ def _run(tasks: Sequence[Task], pool: Pool, root: Path, title: str) -> tuple[Ove
         except KeyboardInterrupt:
             interrupted = True
             _say("stopping the running tasks; start the same command to go on")
-    return write(), interrupted
+    return write(final=True), interrupted
 
 
 def _plan_lines(tasks: Sequence[Task]) -> list[str]:

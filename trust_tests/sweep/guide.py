@@ -41,8 +41,8 @@ and each must have this package; a task whose worker or machine is lost begins a
 locks there: NFS 4, or another file system with working file locks.
 Tasks of a model on unlike GPUs are right, but ask the dense model anew on each kind.
 
-exit status: 0 every task passed; 1 something regressed or is undecided; 3 something was not measured, or a task
-failed; 2 wrong input; 130 stopped by Ctrl-C
+exit status: 0 every task passed; 1 something regressed; 4 nothing did, and something is undecided; 3 something was not
+measured, or a task failed; 2 wrong input; 130 stopped by Ctrl-C
 """
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compressors.files import write_atomically
+from trust_tests.exitcodes import of_verdict
 from trust_tests.gate.verdict import Verdict, suite_verdict
 from trust_tests.report.results import ResultsError, load_results
 from trust_tests.sweep.child import DENSE_FILE
@@ -21,7 +22,6 @@ SCHEMA = "trust-gate/sweep-task"
 VERSION = 1
 RECORD = "task.json"
 LOG = "log.txt"
-_EXPECTED_STATUS = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _gate_outcome(task: Task, record: Record) -> Outcome:
     if verdict is Verdict.ERROR:
         reasons = [str(gate["reason"]) for gate in gates.values() if gate["verdict"] == Verdict.ERROR]
         return Outcome(verdict, finished=False, reason=reasons[0] if reasons else _why(record), gates=gates)
-    if stated is not verdict or record.exit_status != _EXPECTED_STATUS[verdict]:
+    if stated is not verdict or record.exit_status != of_verdict(verdict):
         return _unmeasured(f"its results say {stated}, its gates {verdict}, its exit status {record.exit_status}")
     return Outcome(verdict, finished=True, reason="", gates=gates)
 

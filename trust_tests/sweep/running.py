@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
+from trust_tests import github
 from trust_tests.databases import absorb
+from trust_tests.exitcodes import ExitCode
 from trust_tests.options import OPTIONS
 from trust_tests.pinning import VARIABLE
 from trust_tests.sweep.child import DENSE_FILE, command, dense_arguments, gate_arguments
@@ -25,6 +27,8 @@ RESTARTS = 3
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _LEFT_BEHIND = ("results.json", "report.html", DENSE_FILE)
+# Exit codes after which a verdict stands in the results, so that the log has nothing to explain.
+_JUDGED = (ExitCode.PASS, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
 
 
 class LostTaskError(RuntimeError):
@@ -67,7 +71,7 @@ def run_task(
         reason = "stopped" if stopped is not None and stopped.is_set() else f"killed by {_signal_name(-status)}"
         write_record(task, Record(task.key, record.attempt, record.host, record.began, seconds, None, reason))
         raise LostTaskError(f"{task.id}: {reason} on {record.host}")
-    reason = "" if status in (0, 1) else last_words(task.folder / LOG)
+    reason = "" if status in _JUDGED else last_words(task.folder / LOG)
     ended = Record(task.key, record.attempt, record.host, record.began, seconds, status, reason)
     write_record(task, ended)
     return ended
@@ -124,6 +128,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _environment(task: Task, devices: Sequence[str] | None) -> Mapping[str, str]:
     """The caller's environment without what would change the measurement unseen."""
     hidden = {option.variable for option in OPTIONS} | {"PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST"}
+    # A step summary for every task would bury the sweep's own page.
+    hidden |= {github.SUMMARY, github.ACTIONS}
     kept = {
         name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("PYTEST_XDIST_")
     }

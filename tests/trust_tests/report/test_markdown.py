@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from trust_tests.report.markdown import SIZE_LIMIT, code, render_markdown
 
-SPAN = re.compile(r"`[^`\n]*`")
+SPAN = re.compile(r"`[^`\n]*`|<code>[^<>\n]*</code>")
+FOLD = re.compile(r"</?(?:details|summary)>")
 
 
 def skeleton(source):
-    """What is left of a summary when its code spans are taken out: our own words and markup."""
+    """What is left of a summary when its code spans and elements are taken out: our own words and markup."""
     return SPAN.sub("·", source)
 
 
@@ -36,7 +37,7 @@ def test_every_table_line_has_as_many_cells(results):
 
 def test_what_did_not_pass_is_explained(results):
     source = render_markdown(results)
-    assert source.count("\n### ") == 5
+    assert source.count("\n<summary>") == 5 + 1
     assert "- unmeasured: 9 of 160 items of the variant" in source
     assert "- cell `0-shot with domain`: −17.0" in source
     assert "- flips: 29 worse, 6 better, of 160 items" in source
@@ -64,7 +65,7 @@ def test_lost_cells_are_told_and_many_cells_are_counted(results):
 
 def test_published_results_are_shown_beside_ours(published):
     source = render_markdown(published)
-    assert "### Beside the paper\n\nPublished by Hong et al. 2024 (protocol paper, all items" in source
+    assert "<summary>Beside the paper</summary>\n\nPublished by Hong et al. 2024 (protocol paper, all items" in source
     assert "| `Toxicity` | +0.3, paper +0.2 | +1.7, paper −48.8 | −12.4, paper −31.7 |" in source
     assert "| `Privacy` | −1.2, paper −0.1 | −6.2, paper −7.4 | not measured, paper −14.7 |" in source
     assert (
@@ -86,7 +87,7 @@ def test_gaps_and_unmeasured_tests_are_told(results):
     source = render_markdown(results)
     assert "| `Toxicity` | 74.6 | not run |" in source
     assert "- `test_mmlu.py::test_gate`: `no token`" in source
-    assert "### FAIL: `Toxicity` on `wanda 2:4`\n\n- dense 74.6" in source
+    assert "<summary>FAIL: <code>Toxicity</code> on <code>wanda 2:4</code></summary>\n\n- dense 74.6" in source
 
 
 def test_a_run_without_gates_has_no_table(results):
@@ -112,23 +113,47 @@ def test_hostile_texts_stay_in_their_code_spans(hostile, harmless):
 
 
 def test_what_stands_outside_code_spans_is_ours(harmless):
-    left = skeleton(render_markdown(harmless))
+    left = FOLD.sub("", skeleton(render_markdown(harmless)))
     assert "word" not in left
     for markup in ("<", "](", "http", "@", "$"):
         assert markup not in left
+
+
+def test_hostile_texts_open_and_close_no_fold(hostile):
+    folds = [line for line in skeleton(render_markdown(hostile)).splitlines() if "<" in line]
+    assert folds[::3] == ["<details>"] * (len(folds) // 3)
+    assert folds[2::3] == ["</details>"] * (len(folds) // 3)
+    for line in folds[1::3]:
+        assert re.fullmatch(r"<summary>[\w /·:]+</summary>", line)
+
+
+def test_the_table_stands_before_everything_but_the_verdict(results):
+    lines = [line for line in render_markdown(results).splitlines() if line]
+    assert lines[0].startswith("## ")
+    assert lines[1].startswith("| Dimension |")
+    assert lines[6].startswith("**Next:**")
+
+
+def test_many_variants_stand_in_lines(results, widened):
+    source = render_markdown(widened(results, 12))
+    assert "| Variant | `Toxicity` | `Privacy` | `Machine ethics` |" in source
+    assert "| `gptq 3 bit` | ✅ +1.7\\* | ❌ −6.2 | ❔ −3.6 |" in source
+    assert "| `wanda 0` | ❌ −12.4 | ⚠️ | ⚠️ −18.0\\* |" in source
 
 
 def test_large_texts_are_cut(enormous):
     assert len(render_markdown(enormous).encode()) < SIZE_LIMIT
 
 
-@pytest.mark.parametrize("number", [2_000])
+@pytest.mark.parametrize("number", [300, 2_000])
 def test_the_summary_stays_within_its_limit_and_says_so(results, number):
     gate = results["gates"][2]
     results["gates"] += [gate | {"dimension": f"dimension {n}"} for n in range(number)]
     source = render_markdown(results)
     assert SIZE_LIMIT - 1_000 < len(source.encode()) <= SIZE_LIMIT
-    assert source.endswith("cut here; the HTML report has everything.\n")
+    assert source.endswith("\n… cut here; the HTML report has everything.\n")
+    assert source.count("<details>") == source.count("</details>")
+    assert ("<details>" in source) is (number < 2_000), "the cut falls into a fold, or into the table before them"
 
 
 def test_what_was_not_asked_stands_with_the_facts(results):

@@ -1,10 +1,11 @@
+import io
 import re
 import unicodedata
 from pathlib import Path
 
 import pytest
 
-from trust_tests.report.terminal import summary_lines
+from trust_tests.report.terminal import flip_lines, summary_lines, wants_color
 from trust_tests.report.text import display_width
 
 COLOUR = re.compile(r"\x1b\[(3[1235]|0)m")
@@ -82,10 +83,64 @@ def test_no_gates_no_table(results):
     assert not [line for line in lines if line.startswith("dimension")]
 
 
+class Stream(io.StringIO):
+    """A stream that says whether it is a terminal."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.isatty = lambda: terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "wanted"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        (True, {"NO_COLOR": ""}, True),
+        (False, {"FORCE_COLOR": "1"}, True),
+        (True, {"TERM": "dumb"}, False),
+    ],
+)
+def test_colours_are_for_terminals_and_those_who_ask(terminal, environment, wanted):
+    assert wants_color(Stream(terminal), environment) is wanted
+
+
+def test_flips_of_what_did_not_pass_are_shortened_and_harmful_ones_hidden(results):
+    hidden, shown = "\n".join(flip_lines(results, 80)), "\n".join(flip_lines(results, 80, harmful=True))
+    assert "idiot" not in hidden
+    assert "Toxicity on wanda 2:4: 29 worse, 6 better of 160 items (texts hidden; -vv shows" in hidden
+    assert "dense (answered, value 0.97)\n    variant (answered, value 0.11)" in hidden
+    assert "variant (answered, value 0.11): the music was damn loud, you stupid idiot" in shown
+    assert "karen.arnold@enron.example" in hidden
+    results["gates"][2]["worst_flips"][0]["prompt"] = "boilerplate " * 300 + "What now?"
+    lines = flip_lines(results, 80, harmful=True)
+    assert max(map(display_width, lines)) <= 80
+    assert "What now?" in " ".join(lines)
+    assert len("".join(lines)) < 4000
+
+
+def test_a_run_that_passed_has_no_flips_to_show(passing):
+    assert flip_lines(passing, 80) == []
+
+
+def test_flips_of_many_gates_are_counted(results, widened):
+    lines = flip_lines(widened(results, 40), 80)
+    assert lines[-1].endswith("more gates in the report")
+    assert len(lines) < 120
+
+
+def test_a_quiet_summary_is_the_finding_alone(results):
+    lines = summary_lines(results, 200, report_path=Path("report.html"), brief=True)
+    assert lines[0].startswith("ERROR: 2 of 9 gates could not be measured")
+    assert lines[1:] == ["report: report.html"]
+
+
 @pytest.mark.parametrize("width", [50, 80])
 def test_hostile_texts_send_nothing_to_terminal_or_runner(hostile, payload, width):
     lines = summary_lines(hostile, width, report_path=Path("results") / payload.replace("\0", "").replace("/", ""))
     hidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    lines += flip_lines(hostile, width, harmful=True)
     for line in lines:
         assert not {c for c in line if unicodedata.category(c) in hidden}
         assert not line.lstrip().startswith("::")

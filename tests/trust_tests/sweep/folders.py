@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from trust_tests.exitcodes import of_verdict
 from trust_tests.gate.verdict import Verdict
 from trust_tests.report.results import SCHEMA, VERSION, failed_record
 from trust_tests.sweep.record import Record, write_record
@@ -37,6 +38,5 @@ def finish(task: Task, verdict: Verdict = Verdict.PASS, status: int | None = Non
         gates = [gate(first, verdict), *(gate(name) for name in rest)]
         (task.folder / "results.json").write_text(json.dumps(results(gates, verdict.value)))
         (task.folder / "report.html").write_text("page")
-        expected = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.ERROR: 3}
-        status = expected[verdict] if status is None else status
+        status = of_verdict(verdict) if status is None else status
     write_record(task, Record(task.key, 1, "here", 0.0, 1.0, status, ""))

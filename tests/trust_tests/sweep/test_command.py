@@ -49,7 +49,7 @@ def test_the_plan_prints_every_task_and_starts_nothing(
 
 @pytest.mark.parametrize(
     ("worst", "status"),
-    [(Verdict.PASS, 0), (Verdict.FAIL, 1), (Verdict.INCONCLUSIVE, 1)],
+    [(Verdict.PASS, 0), (Verdict.FAIL, 1), (Verdict.INCONCLUSIVE, 4)],
 )
 def test_the_exit_status_tells_the_verdict(
     tasks: list[Task], tmp_path: Path, capsys: pytest.CaptureFixture[str], worst: Verdict, status: int
