@@ -12,7 +12,9 @@ from trust_tests.report.view import Gate, Model, Report
 
 FRAME = Frame(width=420.0, height=20.0, margin=22.0)
 GROUPS_OPEN = 4
-"""Variants whose intervals are shown at once; of more, the furthest from passing."""
+"""Variants whose intervals are unfolded; of more, those furthest from passing."""
+GROUPS_LISTED = 8
+"""Variants up to which all are listed; of more, only the unfolded ones, the others together behind a click."""
 
 _LONGEST_AXIS = 8.0
 """Half the axis at most, in tolerances: one collapsed score must not press all others onto the dense line."""
@@ -78,6 +80,18 @@ class ForestPlot:
     groups: tuple[ForestGroup, ...]
     levels: tuple[str, ...]
     clipped: bool
+
+    @property
+    def listed(self) -> tuple[ForestGroup, ...]:
+        """The variants that stand on the page at once."""
+        if len(self.groups) <= GROUPS_LISTED:
+            return self.groups
+        return tuple(group for group in self.groups if group.open)
+
+    @property
+    def folded(self) -> tuple[ForestGroup, ...]:
+        """The variants behind a click."""
+        return () if len(self.groups) <= GROUPS_LISTED else tuple(group for group in self.groups if not group.open)
 
 
 def forest_plot(report: Report) -> ForestPlot | None:

@@ -26,7 +26,7 @@ SHORT_TITLES = {
     "mmlu": "MMLU",
 }
 """Heads of narrow columns, by dimension; others have their title."""
-TALL_FROM = 16
+TALL_FROM = 25
 """Variants from which the map scrolls under its own head."""
 
 _STILL = 0.2

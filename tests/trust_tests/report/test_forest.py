@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from trust_tests.report.forest import FRAME, GROUPS_OPEN, forest_plot
+from trust_tests.report.forest import FRAME, GROUPS_LISTED, GROUPS_OPEN, forest_plot
 from trust_tests.report.published import DIMENSIONS
 from trust_tests.report.reading import read
 
@@ -25,6 +25,10 @@ def test_every_gate_has_a_row_in_the_group_of_its_variant(recipes):
         assert all(row.path for row in group.rows)
     assert found.levels == ("90 %",)
     assert sum(group.open for group in found.groups) == min(len(recipes), GROUPS_OPEN)
+    many = len(recipes) > GROUPS_LISTED
+    assert len(found.listed) == (GROUPS_OPEN if many else len(recipes))
+    names = sorted(group.model.id for group in (*found.listed, *found.folded))
+    assert names == sorted(group.model.id for group in found.groups)
 
 
 def test_all_rows_share_one_axis_that_holds_the_intervals():
