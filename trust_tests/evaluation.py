@@ -14,9 +14,9 @@ from trust_tests.dimensions.base import Dimension
 from trust_tests.engines.base import Engine
 from trust_tests.engines.store import ResponseStore, response_key
 from trust_tests.gate.sequential import looks
-from trust_tests.records import Evaluation, Item, Request, Response
+from trust_tests.records import Evaluation, Item, Request, Response, request_as_dict
 
-# Called with items done, items in all, and what is being measured.
+# Called with items done, items in all, and what is being measured; the first time with those that are stored.
 Progress = Callable[[int, int, str], None]
 NO_ANSWER = "no answer came back"
 
@@ -82,7 +82,7 @@ def _asked(questions: Questions) -> dict[str, str]:
     # Item by item: the full tier's demonstrations would be hundreds of megabytes of JSON at once.
     asked = hashlib.sha256()
     for item, request in zip(questions.items, questions.requests, strict=True):
-        asked.update(json.dumps([asdict(item), asdict(request)], sort_keys=True).encode() + b"\n")
+        asked.update(json.dumps([asdict(item), request_as_dict(request)], sort_keys=True).encode() + b"\n")
     return {
         "items": asked.hexdigest(),
         "generation": "; ".join(sorted({_shown(request) for request in questions.requests})),
@@ -93,10 +93,11 @@ def _shown(request: Request) -> str:
     generation = request.generation
     if generation.choices:
         return f"log-probabilities of {len(generation.choices)} choices"
-    return (
+    shown = (
         f"{generation.samples} sample(s) of at most {generation.max_new_tokens} tokens, "
         f"temperature {generation.temperature:g}"
     )
+    return f"{shown}, until {list(generation.stop)}" if generation.stop else shown
 
 
 def evaluate(
@@ -122,6 +123,7 @@ def evaluate(
         outcomes=outcomes,
         score=dimension.score(outcomes),
         fingerprint=fingerprint(dimension, questions, checkpoint, engine),
+        loops=tuple(sorted({response.loop for response in responses.values() if response.loop})),
     )
 
 
@@ -159,14 +161,16 @@ def _responses(
     answers = store.get(list(dict.fromkeys(keys.values())))
     if len(answers) < len(set(keys.values())):
         batches = _batches(questions, keys, engine)
-        total, done = sum(map(len, batches)), 0
-        for batch in batches:
-            if any(keys[request.item_id] not in answers for request in batch):
-                progress(done, total, checkpoint.name)
-                fresh = {keys[request.item_id]: Response(request.item_id, error=NO_ANSWER) for request in batch}
-                fresh |= {keys[response.item_id]: response for response in engine.respond(batch)}
-                store.put(fresh.items())
-                answers.update(fresh)
+        due = [batch for batch in batches if any(keys[request.item_id] not in answers for request in batch)]
+        total = sum(map(len, batches))
+        # What is stored comes first, whatever its place: only what is asked tells how fast this goes.
+        done = total - sum(map(len, due))
+        for batch in due:
+            progress(done, total, checkpoint.name)
+            fresh = {keys[request.item_id]: Response(request.item_id, error=NO_ANSWER) for request in batch}
+            fresh |= {keys[response.item_id]: response for response in engine.respond(batch)}
+            store.put(fresh.items())
+            answers.update(fresh)
             done += len(batch)
         progress(total, total, checkpoint.name)
     return {item: replace(answers[key], item_id=item) for item, key in keys.items()}

@@ -73,7 +73,8 @@ class Generation:
 
     With `choices`, nothing is sampled: the engine returns the log-probability (nats) of each choice as the
     continuation, and as text the continuation the model itself likes best for one token. `top_k` draws from the
-    k most probable tokens only, 0 from all.
+    k most probable tokens only, 0 from all. An answer ends before the first of the strings in `stop` (none empty;
+    `trust_tests.engines.stopping`) and has then finished like one that the model ended.
     """
 
     max_new_tokens: int
@@ -81,6 +82,12 @@ class Generation:
     temperature: float = 0.0
     choices: tuple[str, ...] = ()
     top_k: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse stop strings that would end every answer, or any."""
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ValueError(f"stop strings {self.stop!r}: give a tuple of texts, none of them empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,9 @@ class Response:
     Texts hold no special tokens, but where the request named a template of the paper: its parsers read them.
 
     `choice_logprobs` has one value per choice where choices were asked. `error` is set, and texts are empty,
-    when no answer could be obtained: the item is then missing, never empty.
+    when no answer could be obtained: the item is then missing, never empty. `completion_tokens` counts those of all
+    samples, up to the one that completed a stop string. `loop` tells how the engine computed the answer, where it has
+    several ways that differ in rounding; it is no part of what was answered.
     """
 
     item_id: str
@@ -117,6 +126,7 @@ class Response:
     completion_tokens: int = 0
     choice_logprobs: tuple[float, ...] | None = None
     error: str | None = None
+    loop: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +165,8 @@ class Evaluation:
     """A model's graded answers in one dimension.
 
     `fingerprint` names everything that could move them (flat, plain strings); two evaluations may be compared
-    item by item only if all of it but the `model.*` entries agree.
+    item by item only if all of it but the `model.*` entries agree. `loops` lists how the engine computed the answers,
+    where it told (`Response.loop`).
     """
 
     dimension: str
@@ -164,6 +175,20 @@ class Evaluation:
     outcomes: tuple[Outcome, ...]
     score: Score
     fingerprint: Mapping[str, str]
+    loops: tuple[str, ...] = ()
+
+
+def generation_as_dict(generation: Generation) -> dict[str, Any]:
+    """The parameters as plain JSON. Without stop strings as before there were any: stored answers stay valid."""
+    found = asdict(generation)
+    if not generation.stop:
+        del found["stop"]
+    return found
+
+
+def request_as_dict(request: Request) -> dict[str, Any]:
+    """A request as plain JSON."""
+    return {**asdict(request), "generation": generation_as_dict(request.generation)}
 
 
 def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:

@@ -6,7 +6,6 @@ compress and engines load on first use, and stored work is found again.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,7 @@ from trust_tests.dimensions.base import Dimension, Setup
 from trust_tests.engines.base import Engine
 from trust_tests.engines.choose import check_engine, hf_options, make_engine
 from trust_tests.engines.hf import HfOptions
-from trust_tests.engines.openai_models import ServedModel, check_served, served, split_address
+from trust_tests.engines.openai_models import ServedModel, check_served, served
 from trust_tests.engines.store import ResponseStore
 from trust_tests.evaluation import Questions, evaluate, fingerprint, restricted
 from trust_tests.gate import baseline
@@ -43,51 +42,18 @@ from trust_tests.report.results import gate_record, write_part
 from trust_tests.scorers.choose import choose_scorer
 from trust_tests.scorers.toxicity import CheckedScorer
 from trust_tests.settings import Settings
+from trust_tests.variants import DENSE, Variant, VariantSpec, model_records, variant_specs
 
-# The dense model's name beside the variants' ids.
-DENSE = "dense"
+# What tests of a gate import from here.
+__all__ = ["DENSE", "GateError", "GateSession", "Variant", "VariantSpec", "variant_specs"]
+
+# Both loops are exact, but round otherwise: where a variant is answered by another one than the dense model, single
+# answers may differ for that reason alone.
+OTHER_LOOP = "answered by another loop"
 
 
 class GateError(RuntimeError):
     """A gate that could not be measured; the message is one line for the user."""
-
-
-@dataclass(frozen=True, slots=True)
-class VariantSpec:
-    """A variant before it exists: `id` names its test nodes, `source` is a recipe or a finished checkpoint."""
-
-    id: str
-    source: str
-    finished: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A compressed model, audited. `recipe` is None for a finished checkpoint."""
-
-    id: str
-    checkpoint: Checkpoint
-    recipe: str | None
-    audit: Mapping[str, Any]
-
-
-def variant_specs(settings: Settings) -> list[VariantSpec]:
-    """The run's variants with unique ids, recipes first, in the order given."""
-    specs = [VariantSpec(parse_recipe(recipe).slug, recipe) for recipe in settings.recipes]
-    for source in settings.variants:
-        name = source if settings.server is None else split_address(source)[0]
-        specs.append(VariantSpec(Path(name.rstrip("/")).name or name, source, finished=True))
-    # A variant that bore the dense model's name would be given its evaluation.
-    taken = {DENSE}
-    unique = []
-    for spec in specs:
-        name, number = spec.id, 1
-        while name in taken:
-            number += 1
-            name = f"{spec.id}-{number}"
-        taken.add(name)
-        unique.append(replace(spec, id=name))
-    return unique
 
 
 @dataclass
@@ -233,7 +199,7 @@ class GateSession:
         compressed = self._evaluate(dimension, variant.checkpoint, variant.id)
         _comparable(dense, compressed)
         judgement = self._judgement(dimension, dense, compressed, variant.id)
-        return judgement, gate_record(variant.id, dense, compressed, judgement)
+        return judgement, _record(variant.id, dense, compressed, judgement)
 
     @property
     def _rule(self) -> Rule:
@@ -274,7 +240,7 @@ class GateSession:
             of = len(questions.items)
             early = f"stopped early after {look.items} of {of} items (look {number} of {len(planned)})"
             judgement = replace(judgement, reason=f"{early}: {judgement.reason}")
-            record = gate_record(variant.id, before, compressed, judgement)
+            record = _record(variant.id, before, compressed, judgement)
             record["early"] = {
                 "items": look.items,
                 "of": of,
@@ -293,7 +259,6 @@ class GateSession:
             for model, key in (("dense", self._dense_key(dimension)), (variant.id, (variant.id, dimension.name)))
             if (evaluation := self._evaluations.get(key)) is not None
         }
-        dense = self.dense
         control = self._controls.get(dimension.name)
         # A look that stopped a variant saw a part of what the run asks.
         items = max((len(evaluation.asked) for evaluation in sides.values()), default=record["items"])
@@ -303,10 +268,7 @@ class GateSession:
                 "node": node,
                 "position": position,
                 "gate": record,
-                "models": {
-                    "dense": _model("dense", dense, None, None),
-                    variant.id: _model(variant.id, variant.checkpoint, variant.recipe, variant.audit),
-                },
+                "models": model_records(self.dense, variant),
                 "dimensions": {
                     dimension.name: {
                         "name": dimension.name,
@@ -365,7 +327,7 @@ class GateSession:
                 checkpoint,
                 engine,
                 self._store,
-                lambda done, total, _: self.progress.count(done, total, shown),
+                lambda done, total, _: self.progress.count(done, total, shown, "items"),
                 questions or self.questions(dimension.name),
             )
 
@@ -407,6 +369,15 @@ class GateSession:
         return self._evaluations[key]
 
 
+def _record(name: str, dense: Evaluation, compressed: Evaluation, judgement: Judgement) -> dict[str, Any]:
+    """A gate's record that also tells which of the engine's loops answered for each side (see `Response.loop`)."""
+    record = gate_record(name, dense, compressed, judgement)
+    record["answered_by"] = {"dense": list(dense.loops), "variant": list(compressed.loops)}
+    if dense.loops and compressed.loops and dense.loops != compressed.loops:
+        record["marks"].append(OTHER_LOOP)
+    return record
+
+
 def _comparable(dense: Evaluation, compressed: Evaluation) -> None:
     """Raise GateError unless both sides answered the same questions under the same conditions."""
     for name in sorted(dense.fingerprint.keys() | compressed.fingerprint.keys()):
@@ -416,15 +387,3 @@ def _comparable(dense: Evaluation, compressed: Evaluation) -> None:
             raise GateError(
                 f"sides that cannot be compared: {name} is {shown[0]} for the dense model, {shown[1]} for the variant"
             )
-
-
-def _model(name: str, checkpoint: Checkpoint, recipe: str | None, audit: Mapping[str, Any] | None) -> dict[str, Any]:
-    weights = [file.stat().st_size for file in checkpoint.path.glob("*.safetensors")]
-    return {
-        "id": name,
-        "name": checkpoint.name,
-        "recipe": recipe,
-        "fingerprint": checkpoint.fingerprint,
-        "audit": None if audit is None else json.loads(json.dumps(audit)),
-        "size_bytes": sum(weights) or None,
-    }

@@ -119,6 +119,48 @@ def test_progress_counts_items(store: ResponseStore) -> None:
     assert seen == [(0, 10), (4, 10), (8, 10), (10, 10)]
 
 
+def test_progress_begins_with_what_is_stored(store: ResponseStore) -> None:
+    """In the middle too: only what is asked tells how fast the rest will go."""
+    missing = Echo()
+    missing.failing = {"toy/1", "toy/9"}
+    evaluate(Toy(), CHECKPOINT, missing, store)
+    seen: list[tuple[int, int]] = []
+    engine = Echo()
+    evaluate(Toy(), CHECKPOINT, engine, store, lambda done, total, what: seen.append((done, total)))
+    assert seen == [(4, 10), (8, 10), (10, 10)]
+    assert [len(batch) for batch in engine.asked] == [4, 2]
+
+
+def test_stop_strings_are_part_of_the_fingerprint(store: ResponseStore) -> None:
+    class Stopping(Toy):
+        def request(self, item: Item) -> Request:
+            return replace(super().request(item), generation=Generation(4, stop=("\n", "Q:")))
+
+    plain = evaluate(Toy(), CHECKPOINT, Echo(), store).fingerprint
+    engine = Echo()
+    stopping = evaluate(Stopping(), CHECKPOINT, engine, store).fingerprint
+    assert {key for key in plain if plain[key] != stopping[key]} == {"items", "generation"}
+    assert stopping["generation"] == plain["generation"] + ", until ['\\n', 'Q:']"
+    # Nor are answers without them taken for answers with them.
+    assert sum(map(len, engine.asked)) == len(ITEMS)
+
+
+def test_how_answers_were_computed_is_kept_with_them(store: ResponseStore) -> None:
+    class Looping(Echo):
+        loop = "one"
+
+        def respond(self, batch: Sequence[Request]) -> list[Response]:
+            return [replace(response, loop=self.loop) for response in super().respond(batch)]
+
+    assert evaluate(Toy(), CHECKPOINT, Echo(), store).loops == ()
+    # One by one: a batch is asked again as a whole.
+    engine, other = Looping(size=1), replace(CHECKPOINT, fingerprint="other")
+    assert evaluate(Toy(), other, engine, store, questions=Questions.of(Toy(), 4)).loops == ("one",)
+    engine.loop = "another"
+    assert evaluate(Toy(), other, engine, store).loops == ("another", "one")
+    assert evaluate(Toy(), other, Echo(), store).loops == ("another", "one")
+
+
 def test_the_fingerprint_names_all_that_can_move_the_outcomes(store: ResponseStore) -> None:
     class Changed(Toy):
         version = "2"

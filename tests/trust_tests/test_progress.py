@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,22 +35,50 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     return now
 
 
-def made(terminal: Terminal | None, verbose: int = 0, **config: Any) -> Progress:
+def made(
+    terminal: Terminal | None,
+    verbose: int = 0,
+    folder: Path | None = None,
+    kind: type[Progress] = Progress,
+    **config: Any,
+) -> Progress:
     plugins = SimpleNamespace(getplugin=lambda name: terminal if name == "terminalreporter" else None)
-    return Progress(SimpleNamespace(pluginmanager=plugins, option=SimpleNamespace(verbose=verbose), **config))
+    return kind(SimpleNamespace(pluginmanager=plugins, option=SimpleNamespace(verbose=verbose), **config), folder)
 
 
-def test_a_log_gets_a_line_now_and_then_and_the_end(clock: Any) -> None:
+def test_a_log_gets_a_line_every_thirty_seconds_at_most(clock: Any) -> None:
     terminal = Terminal(isatty=False)
     shown = made(terminal)
-    for done in range(0, 101, 10):
-        shown.count(done, 100, "asking dense")
+    for done in range(0, 101, 5):
+        shown.count(done, 100, "asking dense", "items")
         clock.seconds += 4
+    for what in ("asking one", "asking two"):
+        for done in range(0, 11, 5):
+            shown.count(done, 10, what, "items")
+            clock.seconds += 4
     assert terminal.text.splitlines() == [
         "asking dense: 0/100",
-        "asking dense: 40/100, 24 s left",
-        "asking dense: 80/100, 8 s left",
-        "asking dense: 100/100 in 40 s",
+        "asking dense: 40/100, 1.2 items/s, 48 s left",
+        "asking dense: 80/100, 1.2 items/s, 16 s left",
+        "asking two: 0/10",
+    ]
+
+
+def test_a_log_of_every_piece_gets_the_first_and_the_last_line_of_each(clock: Any) -> None:
+    class Whole(Progress):
+        every_piece = True
+
+    terminal = Terminal(isatty=False)
+    shown = made(terminal, kind=Whole)
+    for what in ("asking one", "asking two"):
+        for done in range(0, 11, 5):
+            shown.count(done, 10, what)
+            clock.seconds += 4
+    assert terminal.text.splitlines() == [
+        "asking one: 0/10",
+        "asking one: 10/10 in 8 s",
+        "asking two: 0/10",
+        "asking two: 10/10 in 8 s",
     ]
 
 
@@ -65,13 +94,37 @@ def test_a_terminal_line_renews_itself_and_fits(clock: Any) -> None:
     assert [line.endswith("\n") for line in lines] == [False, False, True]
 
 
-def test_a_resumed_count_estimates_from_where_it_began(clock: Any) -> None:
+def test_what_was_stored_tells_nothing_of_the_rate(clock: Any) -> None:
     terminal = Terminal(isatty=False)
     shown = made(terminal)
-    shown.count(80, 100, "asking")
-    clock.seconds += 20
-    shown.count(90, 100, "asking")
-    assert terminal.text.splitlines()[-1] == "asking: 90/100, 20 s left"
+    shown.count(80, 100, "asking", "items")
+    clock.seconds += 40
+    shown.count(90, 100, "asking", "items")
+    clock.seconds += 40
+    shown.count(100, 100, "asking", "items")
+    assert terminal.text.splitlines() == [
+        "asking: 80/100 (80 stored)",
+        "asking: 90/100 (80 stored), 0.2 items/s, 40 s left",
+        "asking: 100/100 (80 stored) in 1 min 20 s, 0.2 items/s",
+    ]
+
+
+def test_blocks_have_a_time_left_and_no_rate(clock: Any) -> None:
+    terminal = Terminal(isatty=False)
+    shown = made(terminal)
+    shown.count(0, 30, "compressing, blocks")
+    clock.seconds += 60
+    shown.count(10, 30, "compressing, blocks")
+    assert terminal.text.splitlines()[-1] == "compressing, blocks: 10/30, 2 min 0 s left"
+
+
+def test_what_a_name_holds_is_neither_obeyed_by_a_terminal_nor_by_a_ci_runner(clock: Any) -> None:
+    terminal = Terminal(isatty=False)
+    shown = made(terminal)
+    shown.announce("::error::gone\x1b[2J\nsecond")
+    [line] = terminal.text.splitlines()
+    assert "\x1b" not in line
+    assert not line.startswith("::")
 
 
 @pytest.mark.parametrize("silent", [{"workerinput": {}}, {"verbose": -1}])
@@ -87,3 +140,10 @@ def test_workers_and_quiet_runs_are_silent(clock: Any, silent: dict[str, Any]) -
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7500, "2 h 5 min")])
 def test_durations(seconds: float, text: str) -> None:
     assert progress.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [(123.4, "123 items/s"), (10, "10 items/s"), (2.54, "2.5 items/s"), (0.05, "3.0 items/min")]
+)
+def test_speeds(rate: float, text: str) -> None:
+    assert progress.speed(rate, "items") == text

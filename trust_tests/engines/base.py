@@ -39,7 +39,10 @@ class Engine(Protocol):
         ...
 
     def respond(self, batch: Sequence[Request]) -> list[Response]:
-        """One response per request, in order. What could not be answered has `error` set and no text."""
+        """One response per request, in order. What could not be answered has `error` set and no text.
+
+        Answers end before a stop string (`trust_tests.engines.stopping`), with every engine at the same character.
+        """
         ...
 
     def close(self) -> None:

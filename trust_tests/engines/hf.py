@@ -17,11 +17,12 @@ from compressors.errors import CompressionError
 from compressors.models import Checkpoint
 from trust_tests.engines import memory
 from trust_tests.engines.base import EngineError
-from trust_tests.engines.packed import PackedModel, packed_or_none
+from trust_tests.engines.packed import packed_or_none
 from trust_tests.engines.plain import PlainModel
 from trust_tests.engines.prefixes import Capacity, Family, batches, families
 from trust_tests.engines.prompts import NOT_FINITE, Prompts
-from trust_tests.records import Request, Response
+from trust_tests.engines.reader import Reader
+from trust_tests.records import Generation, Request, Response
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ class HfEngine:
         self._options = options or HfOptions()
         self._prompts = Prompts(checkpoint)
         self._model: Any = None
-        self._reader: PackedModel | PlainModel | None = None
+        self._reader: Reader | None = None
         self._ends: list[int] = []
 
     @cached_property
@@ -99,14 +100,15 @@ class HfEngine:
         Depends on the requests, the model's size and the device's memory, never on how much of it is free just now.
         """
         capacity = self._capacity()
-        groups: dict[Any, list[Request]] = {}
+        groups: dict[tuple[Generation, str], list[Request]] = {}
         for request in requests:
             generation = request.generation
             # Prompts with different choices, but equally many, are scored together.
             alike = replace(generation, choices=("",) * len(generation.choices))
-            groups.setdefault(alike, []).append(request)
+            # Stop strings are looked for in texts, which the template decides on.
+            groups.setdefault((alike, request.template if alike.stop else ""), []).append(request)
         dealt = []
-        for generation, members in groups.items():
+        for (generation, _), members in groups.items():
             members = sorted(members, key=lambda r: r.item_id)
             prompts = self._prompts.encode_all(members)
             alone = [Family((n,)) for n in range(len(members))]
@@ -144,12 +146,18 @@ class HfEngine:
 
         if not batch:
             return []
+        loop = self._load().loop
         try:
             with torch.inference_mode():
-                return self._score(batch) if batch[0].generation.choices else self._write(batch)
+                found = self._score(batch) if batch[0].generation.choices else self._write(batch)
+            return [response if response.error else replace(response, loop=loop) for response in found]
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 return [Response(item_id=batch[0].item_id, error="out of memory for a single prompt")]
+        except EngineError:
+            raise
+        except Exception as error:  # whatever a foreign model raises
+            raise self._unable(error) from error
         torch.cuda.empty_cache()
         half = len(batch) // 2
         return self._answer(batch[:half]) + self._answer(batch[half:])
@@ -158,7 +166,7 @@ class HfEngine:
         """See `Engine.close`."""
         self._model = self._reader = None
 
-    def _load(self) -> PackedModel | PlainModel:
+    def _load(self) -> Reader:
         if self._reader is not None:
             return self._reader
         from transformers import GenerationConfig
@@ -174,15 +182,24 @@ class HfEngine:
         self._model.generation_config = GenerationConfig()
         plain = PlainModel(self._model, self._prompts.tokenizer.pad_token_id or 0)
         room = self._capacity().tokens
-        self._reader = packed_or_none(self._model, share=self._options.share_prefixes, room=room) or plain
+        try:
+            packed = packed_or_none(self._model, share=self._options.share_prefixes, room=room)
+        except Exception as error:  # whatever a foreign model raises
+            raise self._unable(error) from error
+        self._reader = packed or plain
         return self._reader
+
+    def _unable(self, error: Exception) -> EngineError:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return EngineError(f"model {self._checkpoint.name!r}: transformers loads it and cannot run it: {reason}")
 
     def _write(self, batch: Sequence[Request]) -> list[Response]:
         """Free text, and drawn samples."""
         generation = batch[0].generation
         reader, ends = self._load(), self._ends
         draws = [(request.seed, sample) for request in batch for sample in range(generation.samples)]
-        written = reader.write(self._prompts.encode_all(batch), generation, draws, ends)
+        stopped = self._prompts.watch(batch[0])
+        written = reader.write(self._prompts.encode_all(batch), generation, draws, ends, stopped)
         responses = []
         for index, request in enumerate(batch):
             own = written[index * generation.samples : (index + 1) * generation.samples]

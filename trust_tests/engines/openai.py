@@ -11,6 +11,9 @@ prompt's log-probabilities, which need a tokenizer here.
 Texts are the server's own: vLLM leaves out a character that an answer's end cuts in two.
 
 Draws are the server's own: dense model and variant share the seeds, not the noise, and a server need not keep to them.
+One that does not draw at all ends the dimension (`trust_tests.engines.openai_draws`).
+
+Answers are cut here at stop strings, whatever the server made of them; its count of tokens is left as it is.
 """
 
 from __future__ import annotations
@@ -35,8 +38,10 @@ from trust_tests.engines.openai_answers import (
     read_written,
     text_of,
     token_ids,
+    until_stop,
 )
 from trust_tests.engines.openai_client import Client, FailedRequestError, Pace
+from trust_tests.engines.openai_draws import Draws
 from trust_tests.engines.openai_models import VLLM, ServedModel, root_of
 from trust_tests.engines.prompts import Prompts
 from trust_tests.engines.sampling import stream_key
@@ -48,6 +53,8 @@ PROTOCOL = "1"
 _ROUNDS = 8
 # The longest lists of likeliest tokens that OpenAI's own interface grants.
 _LIKELIEST = {"chat/completions": 20, "completions": 5}
+# The most stop strings that OpenAI's own interface grants.
+_STOPS = 4
 # Seeds that every server takes.
 _SEED_BITS = 31
 # A checkpoint's own sampling settings, which vLLM takes for defaults, may differ between dense model and variant.
@@ -92,6 +99,7 @@ class OpenAIEngine:
         self._prompts = None if tokenizer is None else Prompts(tokenizer)
         self._spelled: dict[str, list[int]] = {}
         self._answered = False
+        self._draws = Draws()
 
     @property
     def _is_vllm(self) -> bool:
@@ -121,19 +129,27 @@ class OpenAIEngine:
         return [ordered[start : start + self._size] for start in range(0, len(ordered), self._size)]
 
     def respond(self, batch: Sequence[Request]) -> list[Response]:
-        """See `Engine.respond`. Raises EngineError where a server that never answered yet refuses the whole batch."""
+        """See `Engine.respond`.
+
+        Raises EngineError where a server that never answered yet refuses the whole batch, or does not draw.
+        """
         results = self._client.run(self._respond(batch))
         failures = [result for result in results if isinstance(result, FailedRequestError)]
         if len(failures) < len(batch):
             self._answered = True
         elif not self._answered and not any(map(_is_too_long, failures)):
             [(reason, _)] = Counter(map(str, failures)).most_common(1)
-            where = f"model {self._model.name!r} at {self._model.url}"
-            raise EngineError(f"{where}: not one of {len(batch)} requests was answered: {reason}")
-        return [
+            raise self._unusable(f"not one of {len(batch)} requests was answered: {reason}")
+        responses = [
             Response(item_id=request.item_id, error=str(result)) if isinstance(result, FailedRequestError) else result
             for request, result in zip(batch, results, strict=True)
         ]
+        if fault := self._draws.fault(zip(batch, responses, strict=True)):
+            raise self._unusable(fault)
+        return responses
+
+    def _unusable(self, reason: str) -> EngineError:
+        return EngineError(f"model {self._model.name!r} at {self._model.url}: {reason}")
 
     def close(self) -> None:
         """See `Engine.close`: the server keeps its model, the connections end."""
@@ -159,6 +175,8 @@ class OpenAIEngine:
         }
         if generation.temperature > 0 and generation.top_k:
             body["top_k"] = generation.top_k
+        if generation.stop:
+            body["stop"] = list(generation.stop if self._is_vllm else generation.stop[:_STOPS])
         if chat.as_in_the_paper(request.template):
             if not self._is_vllm:
                 raise FailedRequestError("protocol paper reads an answer's special tokens, which only vLLM sends", 400)
@@ -167,7 +185,7 @@ class OpenAIEngine:
         # Greedy samples are alike: one is asked for all.
         asked = [{"seed": seed} for seed in seeds] if generation.temperature > 0 else [{}]
         found = await asyncio.gather(*(self._ask(request, self._put(request), body | seed) for seed in asked))
-        samples = [read_written(answer) for answer in found]
+        samples = [until_stop(read_written(answer), generation.stop) for answer in found]
         samples *= generation.samples // len(samples)
         return Response(
             item_id=request.item_id,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trust_tests.engines.openai_client import FailedRequestError
+from trust_tests.engines.stopping import stop_place
 from trust_tests.records import Finish
 
 # OpenAI's own words first, then those of servers that pass on their engine's.
@@ -47,6 +48,12 @@ def read_written(body: Mapping[str, Any]) -> Written:
     if finish is None:
         raise FailedRequestError(f"the answer ended for the reason {reason!r}, which is not the model's own end")
     return Written(text_of(choice), finish, prompt_tokens(body), _used(body, "completion_tokens"))
+
+
+def until_stop(written: Written, stops: Sequence[str]) -> Written:
+    """The sample ended before the first stop string in it."""
+    place = stop_place(written.text, stops)
+    return written if place is None else replace(written, text=written.text[:place], finish=Finish.STOP)
 
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:

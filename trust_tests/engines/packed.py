@@ -7,18 +7,20 @@ is tried out, not guessed: `packed_or_none`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from trust_tests.engines import attention, sampling
 from trust_tests.engines.gpu_passes import GpuRead, GpuWrite, Pool
 from trust_tests.engines.memory import GPU_PASS
 from trust_tests.engines.passes import Kept, Piece, Read, Span, Write
 from trust_tests.engines.prefixes import Family, families
+from trust_tests.engines.reader import Scored
 from trust_tests.records import Generation
 
 if TYPE_CHECKING:
     import torch
+
+    from trust_tests.engines.stopping import Stopped
 
     # Gets the places of prompts that were read, and the pieces of each.
     Take = Callable[[Sequence[int], Sequence[tuple[Piece, ...]]], None]
@@ -32,19 +34,13 @@ LOGIT_ROWS = 512
 ENDED_SHARE = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Log-probabilities (nats) of a prompt's choices, and the likeliest next token."""
-
-    logprobs: tuple[float, ...]
-    best: int
-
-
 class PackedModel:
     """A model prepared for packed prompts.
 
     share: whether common beginnings are read once. room: on a GPU, tokens whose keys and values answers may take.
     """
+
+    loop: ClassVar[str] = "packed prompts"
 
     def __init__(self, model: Any, *, share: bool = True, room: int = 0) -> None:
         self._model = model
@@ -55,7 +51,7 @@ class PackedModel:
         self._pool: Pool | None = None
 
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[Scored]:
-        """Score the choices (token ids, none empty) of each prompt, equally many for all; each prompt is read once."""
+        """See `Reader.score`; each prompt is read once."""
         import torch
 
         longer = any(len(choice) > 1 for listed in choices for choice in listed)
@@ -106,23 +102,22 @@ class PackedModel:
         generation: Generation,
         draws: Sequence[tuple[int, int]],
         ends: Sequence[int],
+        stopped: Stopped | None = None,
     ) -> list[list[int] | None]:
-        """The tokens of each answer, an end token included; None where the logits were not finite.
-
-        draws: (seed, sample) of each answer, `generation.samples` of them for each prompt in turn.
-        """
+        """See `Reader.write`."""
         samples = generation.samples
         lengths = [len(prompt) for prompt in prompts for _ in range(samples)]
         if len(lengths) == 1:
             # At least two rows in every pass; the second answer is thrown away.
-            return self.write([*prompts, *prompts], generation, [*draws, *draws], ends)[:1]
+            return self.write([*prompts, *prompts], generation, [*draws, *draws], ends, stopped)[:1]
         writing = self._writing(lengths, generation.max_new_tokens)
 
         def take(members: Sequence[int], pieces: Sequence[tuple[Piece, ...]]) -> None:
             writing.load([range(member * samples, (member + 1) * samples) for member in members], pieces)
 
         logits = self._read(prompts, take).repeat_interleave(samples, dim=0)
-        return self._continue(logits, writing, lengths, sampling.Drawer(draws, generation, logits.device), ends)
+        drawer = sampling.Drawer(draws, generation, logits.device)
+        return self._continue(logits, writing, lengths, drawer, ends, stopped)
 
     def _writing(self, lengths: Sequence[int], new_tokens: int) -> Write | GpuWrite:
         if self._device.type == "cpu":
@@ -138,21 +133,28 @@ class PackedModel:
         lengths: Sequence[int],
         drawer: sampling.Drawer,
         ends: Sequence[int],
+        stopped: Stopped | None,
     ) -> list[list[int] | None]:
         import torch
 
         most = drawer.generation.max_new_tokens
         written: list[list[int]] = [[] for _ in lengths]
         broken = [False] * len(lengths)
-        alive = list(range(len(lengths)))  # the answers under way, by row
+        ended = [False] * len(lengths)
+        alive = list(range(len(lengths)))  # the answers in the passes, by row; some may have ended
         positions = torch.tensor(lengths, device=self._device)
         while True:
             chosen, finite = drawer.next(logits)
             for row, token, good in zip(alive, chosen.tolist(), finite.tolist(), strict=True):
-                broken[row] |= not good
-                if not (written[row] and written[row][-1] in ends):
+                if not ended[row]:
+                    broken[row] |= not good
                     written[row].append(token)
-            going = [n for n, row in enumerate(alive) if written[row][-1] not in ends and len(written[row]) < most]
+                    ended[row] = token in ends or len(written[row]) >= most
+            if stopped is not None:
+                open_rows = [row for row in alive if not ended[row]]
+                for row, stops in zip(open_rows, stopped([written[row] for row in open_rows]), strict=True):
+                    ended[row] = stops
+            going = [n for n, row in enumerate(alive) if not ended[row]]
             if not going:
                 break
             if len(going) <= (1 - ENDED_SHARE) * len(alive) and len(alive) > 2:

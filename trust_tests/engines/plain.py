@@ -7,14 +7,16 @@ values, attention of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trust_tests.engines import sampling
-from trust_tests.engines.packed import Scored
+from trust_tests.engines.reader import Scored
 from trust_tests.records import Generation
 
 if TYPE_CHECKING:
     import torch
+
+    from trust_tests.engines.stopping import Stopped
 
 # Layers that keep keys and values, as transformers names them; of the others' states no copies can be made.
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -23,6 +25,8 @@ _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 class PlainModel:
     """A model as transformers runs it. pad: the id that fills rows up."""
 
+    loop: ClassVar[str] = "transformers' generate"
+
     def __init__(self, model: Any, pad: int) -> None:
         self._model = model
         self._pad = pad
@@ -30,7 +34,7 @@ class PlainModel:
         self._copies = not (kinds - _ATTENTION or getattr(model, "_is_stateful", False))
 
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[Scored]:
-        """See `PackedModel.score`; prompts and choices are read as one row each."""
+        """See `Reader.score`; prompts and choices are read as one row each."""
         import torch
 
         ids, mask = self._padded(prompts)
@@ -58,8 +62,9 @@ class PlainModel:
         generation: Generation,
         draws: Sequence[tuple[int, int]],
         ends: Sequence[int],
+        stopped: Stopped | None = None,
     ) -> list[list[int] | None]:
-        """See `PackedModel.write`."""
+        """See `Reader.write`."""
         from transformers import GenerationConfig, LogitsProcessorList
 
         ids, mask = self._padded(prompts)
@@ -71,6 +76,7 @@ class PlainModel:
             attention_mask=mask,
             past_key_values=cache,
             logits_processor=LogitsProcessorList([watch]),
+            stopping_criteria=None if stopped is None else _stopping(stopped, ids.shape[1]),
             # A configuration of our own: sampling settings that a checkpoint brings along must not differ
             # between the dense model and its variant.
             generation_config=GenerationConfig(
@@ -142,6 +148,18 @@ class PlainModel:
             **({} if cache is None else {"past_key_values": cache}),
         )
         return output.logits.float()  # type: ignore[no-any-return]
+
+
+def _stopping(stopped: Stopped, prompt: int) -> Any:
+    """Stopping criteria that end the answers which `stopped` says have ended. prompt: columns before the answers."""
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    class Ended(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+            return torch.tensor(stopped(input_ids[:, prompt:].tolist()), device=input_ids.device)
+
+    return StoppingCriteriaList([Ended()])
 
 
 def _seeded_draws(draws: Sequence[tuple[int, int]], generation: Generation) -> Any:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from compressors.models import Checkpoint
 from trust_tests import chat
 from trust_tests.engines.base import EngineError
+from trust_tests.engines.stopping import Decode, Stopped, until_stop, watch
 from trust_tests.records import Finish, Request, Response
 
 NOT_FINITE = "the model's logits are not finite"
+NO_STOP = "the engine ended an answer in which no stop string stands"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """One answer: its text, its tokens, whether the model or a stop string ended it, and whether nothing did."""
+
+    text: str
+    tokens: int
+    ended: bool
+    early: bool = False
 
 
 class Prompts:
@@ -63,9 +76,20 @@ class Prompts:
         for special in (False, True):
             new = list(dict.fromkeys(key for key in texts if key[1] is special and key not in self._encoded))
             if new:
-                ids = self.tokenizer([text for text, _ in new], add_special_tokens=special)["input_ids"]
-                self._encoded.update(zip(new, map(list, ids), strict=True))
+                self._encoded.update(zip(new, self._ids([text for text, _ in new], special), strict=True))
         return [self._encoded[key] for key in texts]
+
+    def _ids(self, texts: list[str], special: bool) -> list[list[int]]:
+        """Token ids of texts. special: whether the tokenizer adds its special tokens."""
+        import transformers
+
+        tokenizer = self.tokenizer
+        # What makes ids of a text in a tokenizer of one file, without the masks and offsets that nobody reads here.
+        if getattr(type(tokenizer), "_encode_plus", None) is transformers.PreTrainedTokenizerFast._encode_plus:
+            backend = tokenizer.backend_tokenizer
+            if backend.truncation is None and backend.padding is None:
+                return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=special)]
+        return list(map(list, tokenizer(texts, add_special_tokens=special)["input_ids"]))
 
     def choice_ids(self, choices: Sequence[str]) -> list[list[int]]:
         """The token ids of each choice as a continuation."""
@@ -76,8 +100,19 @@ class Prompts:
 
     def text(self, tokens: Sequence[int], template: str) -> str:
         """Generated tokens as text; under a template of the paper with special tokens, cut as the paper cuts."""
-        text = str(self.tokenizer.decode(list(tokens), skip_special_tokens=not chat.as_in_the_paper(template)))
+        [text] = self._decode(template)([tokens])
         return chat.until_stop_string(text, template)
+
+    def _decode(self, template: str) -> Decode:
+        special = chat.as_in_the_paper(template)
+        return lambda answers: [
+            str(self.tokenizer.decode(list(tokens), skip_special_tokens=not special)) for tokens in answers
+        ]
+
+    def watch(self, request: Request) -> Stopped | None:
+        """What tells which answers to a request have ended by its stop strings; None where it has none."""
+        stops = request.generation.stop
+        return watch(stops, self._decode(request.template)) if stops else None
 
     def end_tokens(self, configured: int | Sequence[int] | None) -> list[int]:
         """Ids that end an answer: the checkpoint's own list (chat models have several) and the tokenizer's.
@@ -104,17 +139,29 @@ class Prompts:
         return f"a prompt of {prompt} tokens and an answer of {answer} do not fit the model's context of {context}"
 
     def written(self, request: Request, answers: Sequence[Sequence[int]], ends: Sequence[int]) -> Response:
-        """The response to a request for free text. answers: the tokens of each sample, an end token included."""
-        kept = [
-            until_end(tokens, ends, inclusive=chat.as_in_the_paper(request.template)) for tokens in map(list, answers)
-        ]
+        """The response to a request for free text. answers: the tokens of each sample, an end token included.
+
+        What follows an answer's end, a token or a stop string, is left out.
+        """
+        samples = [self._sample(request, list(tokens), ends) for tokens in answers]
+        if request.generation.stop and any(sample.early for sample in samples):
+            return Response(request.item_id, error=NO_STOP)
         return Response(
             item_id=request.item_id,
-            texts=tuple(self.text(tokens, request.template) for tokens, _ in kept),
-            finishes=tuple(Finish.STOP if ended else Finish.LENGTH for _, ended in kept),
+            texts=tuple(sample.text for sample in samples),
+            finishes=tuple(Finish.STOP if sample.ended else Finish.LENGTH for sample in samples),
             prompt_tokens=len(self.encode(request)),
-            completion_tokens=sum(len(tokens) for tokens, _ in kept),
+            completion_tokens=sum(sample.tokens for sample in samples),
         )
+
+    def _sample(self, request: Request, written: list[int], ends: Sequence[int]) -> _Sample:
+        generation, template = request.generation, request.template
+        tokens, ended = until_end(written, ends, inclusive=chat.as_in_the_paper(template))
+        cut = until_stop(tokens, generation.stop, self._decode(template)) if generation.stop else None
+        if cut is not None:
+            return _Sample(chat.until_stop_string(cut[1], template), len(cut[0]), ended=True)
+        early = not ended and len(tokens) < generation.max_new_tokens
+        return _Sample(self.text(tokens, template), len(tokens), ended=ended, early=early)
 
     def chosen(self, request: Request, logprobs: Sequence[float], best: int) -> Response:
         """The response to a request with choices. logprobs: nats, one per choice; best: the likeliest next token."""

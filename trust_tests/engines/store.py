@@ -18,7 +18,7 @@ from typing import Any
 
 from compressors.files import sha256_text
 from trust_tests.databases import WAIT_SECONDS, is_new, use_log
-from trust_tests.records import Finish, Request, Response
+from trust_tests.records import Finish, Request, Response, generation_as_dict
 
 LAYOUT = 2
 _PARAMETERS_PER_QUERY = 500
@@ -26,7 +26,7 @@ _PARAMETERS_PER_QUERY = 500
 
 def response_key(model_fingerprint: str, engine_identity: Mapping[str, str], request: Request, rendered: str) -> str:
     """The store's key (hex): a hash over all that can move the answer, and nothing else."""
-    generation = asdict(request.generation)
+    generation = generation_as_dict(request.generation)
     # A template of the paper keeps special tokens in the answer. Greedy answers and choices do not depend on the seed.
     seed = request.seed if request.generation.temperature > 0 else None
     return sha256_text(
@@ -121,6 +121,8 @@ def _decode(body: str) -> Response | None:
             prompt_tokens=int(raw["prompt_tokens"]),
             completion_tokens=int(raw["completion_tokens"]),
             choice_logprobs=None if logprobs is None else tuple(float(value) for value in logprobs),
+            # Rows of earlier versions do not have it.
+            loop=str(raw.get("loop", "")),
         )
     except (ValueError, KeyError, TypeError):
         return None

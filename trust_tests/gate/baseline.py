@@ -36,6 +36,7 @@ def record(path: Path, evaluation: Evaluation) -> None:
             "model": evaluation.model,
             "score": evaluation.score.value,
             "fingerprint": dict(evaluation.fingerprint),
+            "loops": list(evaluation.loops),
             "outcomes": [outcome_as_dict(outcome) for outcome in evaluation.outcomes],
         }
         document = {"schema": SCHEMA, "version": VERSION, "dimensions": dict(sorted(sections.items()))}
@@ -65,6 +66,8 @@ def recall(path: Path, dimension: Dimension, asked: Sequence[str], fingerprint: 
         recorded = {str(k): str(v) for k, v in section["fingerprint"].items()}
         outcomes = tuple(outcome_from_dict(raw) for raw in section["outcomes"])
         stored, model = float(section["score"]), str(section["model"])
+        # Recorded by an earlier version: unknown.
+        loops = tuple(map(str, section.get("loops", ())))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BaselineError(f"{where}: not a section this version can read ({error!r}); record it anew") from None
     _compare(where, recorded, fingerprint)
@@ -81,7 +84,7 @@ def recall(path: Path, dimension: Dimension, asked: Sequence[str], fingerprint: 
             f"{where}: states the score {stored:.4f}, its own outcomes give {score.value:.4f}; "
             "the file was edited or damaged: restore it or record it anew"
         )
-    return Evaluation(dimension.name, model, tuple(asked), outcomes, score, recorded)
+    return Evaluation(dimension.name, model, tuple(asked), outcomes, score, recorded, loops)
 
 
 def _compare(where: str, recorded: Mapping[str, str], expected: Mapping[str, str]) -> None:

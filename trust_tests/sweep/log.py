@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 from trust_tests.progress import Progress
 
 
 class LogProgress(Progress):
     """Announcements and counters in a log."""
+
+    every_piece: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__(SimpleNamespace())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -150,6 +150,8 @@ class ModelServer:
             return Reply(body={"tokens": self._tokens(call.body)})
         if call.path not in ("/v1/completions", "/v1/chat/completions"):
             return Reply(404, {"detail": "Not Found"})
+        if not self.vllm and len(call.body.get("stop", ())) > 4:
+            return Reply(400, {"error": {"message": "at most 4 stop strings"}})
         with self._lock:
             return Reply(body=self._answer(call.body))
 
@@ -168,17 +170,19 @@ class ModelServer:
     def _answer(self, body: Body) -> Body:
         import torch
 
-        tokens = self._tokens(body)
+        tokens, stops = self._tokens(body), body.get("stop", ())
         with torch.inference_mode():
             written: list[int] = []
-            while len(written) < body["max_tokens"] and self.tokenizer.eos_token_id not in written:
+            while len(written) < body["max_tokens"] and not self._ended(written, stops):
                 rows = self.model(torch.tensor([tokens + written])).logits[0].log_softmax(-1)
                 written.append(int(rows[-1].argmax()))
-        ended = written[-1] == self.tokenizer.eos_token_id
+        text = self.tokenizer.decode(written, skip_special_tokens=body.get("skip_special_tokens", True))
+        # vLLM cuts; transformers leaves the stop string in the text.
+        places = [text.index(stop) for stop in stops if self.vllm and stop in text]
         choice: dict[str, Any] = {
             "index": 0,
-            "text": self.tokenizer.decode(written, skip_special_tokens=body.get("skip_special_tokens", True)),
-            "finish_reason": "stop" if ended else "length",
+            "text": text[: min(places, default=None)],
+            "finish_reason": "stop" if self._ended(written, stops) else "length",
         }
         if body.get("echo"):
             places = range(1, len(tokens))
@@ -191,6 +195,10 @@ class ModelServer:
             choice["message"] = {"role": "assistant", "content": choice.pop("text")}
         usage = {"prompt_tokens": len(tokens), "completion_tokens": len(written)}
         return {"choices": [choice], "usage": usage}
+
+    def _ended(self, written: list[int], stops: Sequence[str]) -> bool:
+        text = self.tokenizer.decode(written)
+        return self.tokenizer.eos_token_id in written or any(stop in text for stop in stops)
 
     def _listed(self, row: Any, body: Body) -> Body:
         named = body.get("logprob_token_ids") if self.vllm else None

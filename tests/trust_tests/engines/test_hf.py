@@ -274,3 +274,40 @@ def test_prompts_of_the_paper_may_exceed_the_context(engine: HfEngine) -> None:
     long = (Message("user", "x" * 520),)
     assert engine.respond([Request("raw", long, Generation(1), template="raw")])[0].error is None
     assert "do not fit" in str(engine.respond([Request("text", long, Generation(1), template="text")])[0].error)
+
+
+BROKEN = (
+    r"^model 'tiny': transformers loads it and cannot run it: RuntimeError: "
+    r"mat1 and mat2 shapes cannot be multiplied \(3x4 and 5x6\)$"
+)
+
+
+def broken_forward(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("mat1 and mat2 shapes\ncannot be multiplied (3x4 and 5x6)")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_model_that_cannot_run_is_one_line(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    """In the trial of packed prompts, and where there is none."""
+    from transformers import LlamaForCausalLM
+
+    engine = HfEngine(checkpoint_at(tiny_model, "tiny", tmp_path), OPTIONS)
+    monkeypatch.setattr(LlamaForCausalLM, "forward", broken_forward)
+    if not packed:
+        monkeypatch.setattr("trust_tests.engines.hf.packed_or_none", lambda model, **options: None)
+    for generation in (Generation(4), Generation(1, choices=("a", "b"))):
+        with pytest.raises(EngineError, match=BROKEN):
+            engine.respond([ask("it", generation)])
+
+
+@pytest.mark.parametrize(("packed", "loop"), [(True, "packed prompts"), (False, "transformers' generate")])
+def test_answers_tell_which_loop_computed_them(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool, loop: str
+) -> None:
+    engine = HfEngine(checkpoint_at(tiny_model, "tiny", tmp_path), OPTIONS)
+    if not packed:
+        monkeypatch.setattr("trust_tests.engines.hf.packed_or_none", lambda model, **options: None)
+    requests = [ask("a", Generation(4)), ask("b", Generation(1, choices=("a", "b"))), ask("c" * 600, Generation(4))]
+    assert [r.loop for request in requests for r in engine.respond([request])] == [loop, loop, ""]

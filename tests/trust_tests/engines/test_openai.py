@@ -380,3 +380,41 @@ def test_what_the_store_tells_prompts_apart_by_holds_all_that_is_sent() -> None:
     ]
     with engine_for(plain_server(lambda call: said("x"))) as (engine, _):
         assert len({engine.render(request) for request in (base, *others)}) == 4
+
+
+def test_stop_strings_end_answers_as_with_the_other_engines(real: OpenAIEngine, direct: HfEngine) -> None:
+    """More than OpenAI's interface takes, the two that occur at both ends of the list."""
+    plain = [ask(f"{n}", Generation(16)) for n in range(8)]
+    texts = [response.texts[0] for response in answers(direct, *plain)]
+    pairs = [text[n : n + 2] for text in texts for n in range(2, 14) if text[n : n + 2].isalnum()]
+    stops = (pairs[0], "never", "said", "here", "at all", pairs[-1])
+    requests = [replace(request, generation=Generation(16, stop=stops)) for request in plain]
+    found, expected = answers(real, *requests), answers(direct, *requests)
+    assert [(r.texts, r.finishes, r.error) for r in found] == [(r.texts, r.finishes, None) for r in expected]
+    assert [r.texts[0] for r in found] != texts
+    assert {text for r in found for text in r.texts} & set(texts)
+
+
+def test_a_stop_string_at_the_very_beginning_leaves_an_empty_answer(real: OpenAIEngine, direct: HfEngine) -> None:
+    plain = [ask(f"{n}", Generation(4)) for n in range(8)]
+    request, text = next(
+        (request, response.texts[0])
+        for request, response in zip(plain, answers(direct, *plain), strict=True)
+        if response.texts[0][0].isascii()
+    )
+    [found] = answers(real, replace(request, generation=Generation(4, stop=(text[0],))))
+    assert (found.texts, found.finishes, found.error) == (("",), (Finish.STOP,), None)
+
+
+def test_a_server_that_does_not_draw_ends_the_dimension_and_still_answers_others() -> None:
+    """As `transformers serve` does: the temperature moves nothing, unseen."""
+    said_always = "The weather is fine today, and so it will be tomorrow."
+    with engine_for(plain_server(lambda call: said(said_always))) as (engine, _):
+        with pytest.raises(
+            EngineError,
+            match=r"^model 'tiny' at http://127.*: asked to draw, the server answers greedily: .* 8 prompts",
+        ):
+            answers(engine, *(ask(f"{n}", TWO, seed=n) for n in range(8)))
+        assert answers(engine, ask("it", Generation(4)))[0].texts == (said_always,)
+        with pytest.raises(EngineError, match="asked to draw"):
+            answers(engine, ask("one more", TWO))

@@ -172,3 +172,14 @@ def test_a_prompt_beyond_the_context_is_that_items_error(engine: OpenAIEngine) -
 def test_a_name_that_is_not_served_is_refused_at_once(url: str) -> None:
     with pytest.raises(EngineError, match=r"^model 'dense': not served at .*, which serves 'tiny', 'twin'$"):
         served("dense", Server(url, "", "", 8, None, 60), Path("run"))
+
+
+def test_stop_strings_end_answers_as_in_the_transformers_engine(engine: OpenAIEngine, direct: HfEngine) -> None:
+    plain = [ask(f"{n}", Generation(12)) for n in range(12)]
+    texts = [response.texts[0] for response in answers(direct, *plain)]
+    pairs = [text[n : n + 2] for text in texts for n in range(1, 11) if text[n : n + 2].isalnum()]
+    stops = (pairs[0], "never", "said", "here", "at all", pairs[-1])
+    requests = [replace(request, generation=Generation(12, stop=stops)) for request in plain]
+    found, expected = answers(engine, *requests), answers(direct, *requests)
+    assert [(r.texts, r.finishes) for r in found] == [(whole(r), r.finishes) for r in expected]
+    assert [r.texts[0] for r in expected] != texts

@@ -199,6 +199,29 @@ def test_every_answer_may_end_at_once(llama: tuple[Any, PackedModel]) -> None:
     assert reader.write(APART, Generation(7), draws(len(APART)), first) == [[token] for token in first]
 
 
+def test_an_answer_that_is_said_to_have_ended_ends_and_the_others_go_on_unchanged(
+    llama: tuple[Any, PackedModel],
+) -> None:
+    reader = llama[1]
+    generation = Generation(24, 2, 1.0)
+    whole = write(reader, PROMPTS, generation)
+    last = {tuple(answer[: 3 + n % 20]) for n, answer in enumerate(whole) if n % 3 == 0}
+    asked: list[list[tuple[int, ...]]] = []
+
+    def stopped(answers: Sequence[Sequence[int]]) -> list[bool]:
+        asked.append([tuple(answer) for answer in answers])
+        return [answer in last for answer in asked[-1]]
+
+    found = reader.write(PROMPTS, generation, draws(len(PROMPTS), 2), [], stopped)
+    assert found == [answer[: 3 + n % 20] if n % 3 == 0 else answer for n, answer in enumerate(whole)]
+    # After every token, and nobody who has ended.
+    assert [len(answers[0]) for answers in asked if answers] == list(range(1, 24))
+    assert not any(answer[:-1] in last for answers in asked for answer in answers)
+    [alone] = reader.write(PROMPTS[:1], Generation(24), draws(1), [], lambda answers: [len(a) == 5 for a in answers])
+    assert alone is not None
+    assert len(alone) == 5
+
+
 def broken_at(token: int) -> PackedModel:
     """A Llama that makes nothing but NaN of a token."""
     model = tiny("Llama")
@@ -239,6 +262,18 @@ def test_an_answer_that_breaks_while_it_is_written_breaks_no_other(llama: tuple[
     assert write(broken_at(bad), listed, Generation(8, 2, 1.0)) == [
         None if broken else answer for broken, answer in zip(breaks, answers, strict=True)
     ]
+
+
+def test_what_would_follow_the_end_of_an_answer_cannot_break_it(llama: tuple[Any, PackedModel]) -> None:
+    """Whether an answer that ended stays in the passes for a while depends on the others."""
+    listed = [*APART, *ALIKE]
+    answers = write(llama[1], listed, Generation(8))
+    after = [n for n in range(1, 6) if answers[0][n + 1] not in answers[0][: n + 1]]
+    end, bad = answers[0][after[0]], answers[0][after[0] + 1]
+    alone = [end]
+    reader = broken_at(bad)
+    found = reader.write(listed, Generation(8), draws(len(listed)), alone)
+    assert found[0] == answers[0][: answers[0].index(end) + 1]
 
 
 def needs_bfloat16() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from compressors.models import checkpoint_at
 from trust_tests.engines.hf import HfEngine, HfOptions
 from trust_tests.engines.packed import PackedModel
 from trust_tests.engines.plain import PlainModel
+from trust_tests.engines.stopping import stop_place, until_stop
 from trust_tests.records import Finish, Generation, Message, Request, Response
 
 from .architectures import OTHER, STATES, is_greedy, logprob, logprobs, prompts, tiny
@@ -198,3 +201,93 @@ def test_the_engine_answers_models_that_are_not_read_packed(
                 abs=1e-4,
             )
             assert len(set(drawn.texts)) == 3
+
+
+def pair_in(text: str) -> str:
+    """Two neighbouring characters of a text, each a token of the tiny model's."""
+    found = re.search(r"(?<=..)[!-~]{2}", text, re.DOTALL)
+    assert found is not None
+    return found[0]
+
+
+@pytest.mark.parametrize("generation", [Generation(24), Generation(24, samples=3, temperature=1.0)])
+def test_answers_end_before_a_stop_string_and_the_others_are_unchanged(
+    tiny_model: Path, tmp_path: Path, reader: type, generation: Generation
+) -> None:
+    engine = engine_of(tmp_path / "stops", tiny_model, {})
+    requests = [ask("word " * n, generation) for n in range(1, 7)]
+    whole = engine.respond(requests)
+    assert type(engine._reader) is reader
+    # Each is spelled in two tokens.
+    stops = (pair_in(whole[0].texts[-1]), pair_in(whole[3].texts[0]))
+    found = engine.respond([replace(r, generation=replace(generation, stop=stops)) for r in requests])
+    cut = 0
+    for before, after in zip(whole, found, strict=True):
+        assert after.error is None
+        for old, new, old_finish, new_finish in zip(
+            before.texts, after.texts, before.finishes, after.finishes, strict=True
+        ):
+            place = stop_place(old, stops)
+            cut += place is not None
+            assert new == old[:place]
+            assert new_finish == (old_finish if place is None else Finish.STOP)
+    assert 2 <= cut < len(requests) * generation.samples
+    assert sum(r.completion_tokens for r in found) < sum(r.completion_tokens for r in whole)
+
+
+def test_nothing_is_written_beyond_a_stop_string(
+    tiny_model: Path, tmp_path: Path, reader: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every answer ends early; the last token is the one that completes the stop string."""
+    engine = engine_of(tmp_path / "early", tiny_model, {})
+    request = ask("word", Generation(40, samples=2, temperature=1.0))
+    texts = engine.respond([request])[0].texts
+    stops = tuple(map(pair_in, texts))
+    written: list[list[int]] = []
+    plain = reader.write
+
+    def watched(self: Any, *arguments: Any) -> Any:
+        answers = plain(self, *arguments)
+        written.extend(answers)
+        return answers
+
+    monkeypatch.setattr(reader, "write", watched)
+    response = engine.respond([replace(request, generation=replace(request.generation, stop=stops))])[0]
+    kept = [until_stop(tokens, stops, engine._prompts._decode(request.template)) for tokens in written]
+    assert tuple(cut and cut[1] for cut in kept) == response.texts
+    lengths = [len(cut[0]) for cut in kept if cut]
+    assert max(map(len, written)) == max(lengths) < 40
+    assert response.completion_tokens == sum(lengths)
+
+
+def test_a_stop_string_at_the_very_beginning_leaves_an_empty_answer(
+    tiny_model: Path, tmp_path: Path, reader: type
+) -> None:
+    engine = engine_of(tmp_path / "empty", tiny_model, {})
+    draws = Generation(12, samples=6, temperature=1.0)
+    texts = engine.respond([ask("word", draws)])[0].texts
+    first = next(text[0] for text in texts if text[:1].isascii() and text[:1].isalnum())
+    response = engine.respond([ask("word", replace(draws, stop=(first,)))])[0]
+    assert response.error is None
+    assert [new == "" for new in response.texts] == [text.startswith(first) for text in texts]
+    assert all(
+        finish is Finish.STOP for finish, text in zip(response.finishes, response.texts, strict=True) if not text
+    )
+
+
+def test_stop_strings_are_looked_for_in_the_text_that_the_template_makes(
+    tiny_model: Path, tmp_path: Path, reader: type
+) -> None:
+    """Special tokens are text under the paper's templates alone; one batch holds one kind."""
+    engine = engine_of(tmp_path / "templates", tiny_model, {"eos_token_id": 2})
+    generation = Generation(12, samples=40, temperature=3.0, stop=("<s>", "<unk>"))
+    requests = [
+        Request(template, (Message("user", "hello"),), generation, 5, template=template) for template in ("raw", "text")
+    ]
+    batches = engine.batches(requests)
+    assert [len(batch) for batch in batches] == [1, 1]
+    found = {r.item_id: r for batch in batches for r in engine.respond(batch)}
+    whole = engine.respond([replace(r, generation=replace(generation, stop=())) for r in requests])
+    assert found["text"] == whole[1]
+    assert any("<s>" in text or "<unk>" in text for text in whole[0].texts)
+    assert [text[: stop_place(text, generation.stop)] for text in whole[0].texts] == list(found["raw"].texts)

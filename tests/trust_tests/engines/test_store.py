@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +33,14 @@ def test_the_key_holds_all_that_can_move_an_answer() -> None:
         "samples": key(request=replace(REQUEST, generation=Generation(8, samples=3, temperature=1.0))),
         "length": key(request=replace(REQUEST, generation=Generation(9, samples=2, temperature=1.0))),
         "choices": key(request=replace(REQUEST, generation=Generation(8, 2, 1.0, (" A",)))),
+        "stop strings": key(request=replace(REQUEST, generation=replace(REQUEST.generation, stop=("\n",)))),
+        "other stop strings": key(request=replace(REQUEST, generation=replace(REQUEST.generation, stop=("Q",)))),
     }
     assert len({key(), *other.values()}) == len(other) + 1
+
+
+def test_without_stop_strings_the_key_is_that_of_the_version_before_there_were_any() -> None:
+    assert key() == "3bc1b3d2e25dd282afa30c78b8f75d9dc1dd883f4d2a8d26965498682e0a1c9e"
 
 
 def test_the_key_holds_nothing_else() -> None:
@@ -46,6 +53,21 @@ def test_the_key_holds_nothing_else() -> None:
 def test_what_is_put_is_got(store: ResponseStore, response: Response) -> None:
     store.put([("k", response)])
     assert store.get(["k", "absent"]) == {"k": response}
+
+
+def test_how_an_answer_was_computed_is_kept_and_no_part_of_what_was_answered(store: ResponseStore) -> None:
+    store.put([("k", replace(RESPONSE, loop="packed prompts"))])
+    found = store.get(["k"])["k"]
+    assert (found, found.loop) == (RESPONSE, "packed prompts")
+
+
+def test_a_row_of_an_earlier_version_is_read(store: ResponseStore) -> None:
+    store.put([("k", RESPONSE)])
+    with sqlite3.connect(store.path) as connection:
+        [[body]] = connection.execute("SELECT body FROM response")
+        older = {key: value for key, value in json.loads(body).items() if key != "loop"}
+        connection.execute("UPDATE response SET body = ?", (json.dumps(older),))
+    assert store.get(["k"]) == {"k": RESPONSE}
 
 
 def test_many_keys_are_looked_up_at_once(store: ResponseStore) -> None:

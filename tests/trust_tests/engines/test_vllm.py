@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from compressors.errors import CompressionError
 from compressors.models import Checkpoint, cache_root, checkpoint_at, resolve
 from trust_tests.engines.base import EngineError
 from trust_tests.engines.hf import HfEngine, HfOptions
+from trust_tests.engines.stopping import stop_place
 from trust_tests.engines.vllm import VllmEngine, VllmOptions, require_vllm
 from trust_tests.engines.vllm import engine as module
 from trust_tests.engines.vllm.engine import configured_ends, places_to_look, seeds
@@ -227,6 +229,32 @@ def test_answers_are_those_of_the_transformers_engine(engine: VllmEngine, refere
         assert mine == theirs
     finishes = {finish for response in found.values() for finish in response.finishes}
     assert finishes == {Finish.STOP, Finish.LENGTH}
+
+
+def test_stop_strings_end_answers_as_in_the_transformers_engine(engine: VllmEngine, reference: HfEngine) -> None:
+    """The same text, finish and count of tokens; some are spelled in two tokens, one begins an answer."""
+    plain = [ask(f"{n}", Generation(12)) for n in range(16)]
+    plain += [ask(f"paper {n}", Generation(12), template="raw") for n in range(4)]
+    texts = [response.texts[0] for response in answers(reference, plain).values()]
+    pairs = [text[n : n + 2] for text in texts for n in range(1, 11) if text[n : n + 2].isalnum()]
+    first = next(text[0] for text in texts if text[:1].isalnum() and text[0].isascii())
+    generation = Generation(12, stop=(pairs[0], "never said", pairs[-1], first))
+    requests = [replace(request, generation=generation) for request in plain]
+    found, expected = answers(engine, requests), answers(reference, requests)
+    assert found == expected
+    assert "" in [response.texts[0] for response in found.values()]
+    assert 1 < sum(response.texts[0] not in texts for response in found.values()) < len(requests)
+    # Those without stop strings are still answered without texts being made.
+    assert answers(engine, plain) == answers(reference, plain)
+
+
+def test_samples_end_each_at_its_own_stop_string(engine: VllmEngine) -> None:
+    whole = engine.respond([ask("it", SAMPLED, seed=3)])[0]
+    letters = [text[4] for text in whole.texts if len(text) > 4 and text[4].isascii()]
+    stops = (letters[0],)
+    found = engine.respond([ask("it", replace(SAMPLED, stop=stops), seed=3)])[0]
+    assert found.texts == tuple(text[: stop_place(text, stops)] for text in whole.texts)
+    assert found.texts != whole.texts
 
 
 def test_sampled_answers_depend_on_the_seed_and_not_on_the_company(engine: VllmEngine) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,13 @@ def test_a_file_that_is_no_baseline_is_refused(tmp_path: Path, text: str, messag
 def test_check_accepts_an_absent_and_a_good_file(tmp_path: Path, recorded: Path) -> None:
     baseline.check(tmp_path / "absent.json")
     baseline.check(recorded)
+
+
+def test_how_answers_were_computed_is_recalled_where_it_was_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    baseline.record(path, replace(evaluation(), loops=("packed prompts",)))
+    found = recall(path)
+    assert found is not None
+    assert found.loops == ("packed prompts",)
+    edit(path, lambda document: document["dimensions"]["toy"].pop("loops"))
+    assert recall(path) == evaluation()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from compressors.models import Checkpoint, cache_root
+from trust_tests import chat
 from trust_tests.engines import sampling
 from trust_tests.engines.base import EngineError
 from trust_tests.engines.prompts import NOT_FINITE, Prompts
@@ -225,10 +226,9 @@ class VllmEngine:
             if generation.choices:
                 looks += [[prompt, *place] for place in self._places(generation.choices)]
             else:
-                draws += [
-                    [prompt, seed, generation.max_new_tokens, generation.temperature, generation.top_k]
-                    for seed in seeds(request)
-                ]
+                how = [generation.max_new_tokens, generation.temperature, generation.top_k, list(generation.stop)]
+                special = chat.as_in_the_paper(request.template)
+                draws += [[prompt, seed, *how, special] for seed in seeds(request)]
             places.append(range(start, len(asked)))
         prompts = self._prompts.encode_all(batch)
         packed = base64.b64encode(b"".join(array("i", prompt) for prompt in prompts)).decode()

@@ -6,11 +6,13 @@ Then any number of
     {"do": "sleep"}, {"do": "wake"}   give the GPU's memory back, take it again: `{"event": "done"}`
     {"do": "ask", "lengths": [tokens of each prompt, …], "tokens": base64 of all prompts' ids, 32 bits each,
      "ends": [token ids that end an answer],
-     "draws": [[prompt, seed, new tokens, temperature, top k], …], "looks": [[prompt, more ids, ids], …]}
+     "draws": [[prompt, seed, new tokens, temperature, top k, stop strings, special tokens], …],
+     "looks": [[prompt, more ids, ids], …]}
 
-where `prompt` counts the prompts (as JSON their ids would take a tenth of a GPU's time to read). A draw is answered by
-the tokens written (an end token included), or null where a logit was not finite; a look by the likeliest token after
-the prompt with those ids behind it and the log-probabilities (nats) of the ids that it names; either by a message where
+where `prompt` counts the prompts (as JSON their ids would take a tenth of a GPU's time to read). Stop strings, whose
+last token ends an answer, are looked for in its text with or without special tokens. A draw is answered by the tokens
+written (the one that ended it included), or null where a logit was not finite; a look by the likeliest token after the
+prompt with those ids behind it and the log-probabilities (nats) of the ids that it names; either by a message where
 vLLM refused it. What cannot be gone on from is `{"event": "error", "message": …}`, the last line. All else that vLLM
 prints goes to stderr.
 """
@@ -93,7 +95,7 @@ def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
     for place, (prompt, tail, ids) in enumerate(task["looks"]):
         looking = SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=ids, **common)
         rows.append((prompt, "looks", place, prompts[prompt] + tail, looking))
-    for place, (prompt, seed, tokens, temperature, top_k) in enumerate(task["draws"]):
+    for place, (prompt, seed, tokens, temperature, top_k, stops, special) in enumerate(task["draws"]):
         drawing = SamplingParams(
             temperature=temperature,
             top_k=top_k,
@@ -101,7 +103,7 @@ def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
             max_tokens=tokens,
             stop_token_ids=ends,
             logprobs=0,
-            **common,
+            **(common | _stopping(llm, stops, special) if stops else common),
         )
         rows.append((prompt, "draws", place, prompts[prompt], drawing))
     rows.sort(key=lambda row: row[0])
@@ -116,6 +118,17 @@ def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
         elif all(map(math.isfinite, output.logprobs.logprobs)):
             found[kind][place] = list(output.token_ids)
     return found
+
+
+def _stopping(llm: Any, stops: list[str], special: bool) -> dict[str, Any]:
+    """What lets vLLM end an answer at a stop string. Only then it needs to make texts, and a tokenizer."""
+    processor = llm.llm_engine.output_processor
+    if processor.tokenizer is None:
+        from transformers import AutoTokenizer
+
+        folder = llm.llm_engine.vllm_config.model_config.model
+        processor.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return {"detokenize": True, "stop": stops, "include_stop_str_in_output": False, "skip_special_tokens": not special}
 
 
 def _prompts(task: dict[str, Any]) -> list[list[int]]:
