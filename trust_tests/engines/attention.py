@@ -50,9 +50,12 @@ def running(step: Pass) -> Iterator[None]:
 
 def register() -> str:
     """Make the attention known to transformers; returns the name to give to `set_attn_implementation`."""
+    import torch
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(NAME, attend)
+    # On a GPU a model's blocks are compiled; attention is not, because it depends on the pass.
+    disable: Any = torch.compiler.disable
+    AttentionInterface.register(NAME, disable(attend) if torch.cuda.is_available() else attend)
     AttentionMaskInterface.register(NAME, _no_mask)
     return NAME
 

@@ -76,8 +76,8 @@ class _Level:
             self._calls.append(
                 (
                     kept[name],
-                    rows.to(device),
-                    columns.to(device),
+                    put(rows, device),
+                    put(columns, device),
                     _cumulative(asked, device),
                     _cumulative(seen, device),
                     max(asked),
@@ -169,7 +169,12 @@ def _cumulative(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
 
     ends = torch.zeros(len(lengths) + 1, dtype=torch.int32)
     ends[1:] = torch.tensor(lengths).cumsum(0)
-    return ends.to(device)
+    return put(ends, device)
+
+
+def put(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device, without waiting for what the device still has to do."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class Pool:
@@ -188,9 +193,9 @@ class Pool:
     def take(self, layer: int, like: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """A layer's keys and values; made with the first use."""
         if layer not in self.keys:
-            key, value = like
-            self.keys[layer] = key.new_zeros(self.tokens + 1, *key.shape[1:])
-            self.values[layer] = value.new_zeros(self.tokens + 1, *value.shape[1:])
+            # Both or none: memory may run out between them.
+            key, value = (part.new_zeros(self.tokens + 1, *part.shape[1:]) for part in like)
+            self.keys[layer], self.values[layer] = key, value
         return self.keys[layer], self.values[layer]
 
 
@@ -287,12 +292,12 @@ class GpuWrite:
             for answer in own:
                 place = int(self._starts[answer])
                 for piece in pieces:
-                    _, taken, put = sources.setdefault(id(piece.kept), (piece.kept, [], []))
+                    _, taken, places = sources.setdefault(id(piece.kept), (piece.kept, [], []))
                     taken.append(torch.arange(piece.start, piece.stop))
-                    put.append(torch.arange(place, place + piece.length))
+                    places.append(torch.arange(place, place + piece.length))
                     place += piece.length
-        for kept, taken, put in sources.values():
-            source, target = torch.cat(taken).to(self._device), torch.cat(put).to(self._device)
+        for kept, taken, places in sources.values():
+            source, target = put(torch.cat(taken), self._device), put(torch.cat(places), self._device)
             for layer in kept.keys:
                 keys, values = self._pool.take(layer, (kept.keys[layer], kept.values[layer]))
                 keys.index_copy_(0, target, kept.keys[layer].index_select(0, source))

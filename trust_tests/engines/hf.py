@@ -8,6 +8,7 @@ answer through transformers' `generate` (`trust_tests.engines.plain`). How answe
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 # Raise with any change of how answers are computed or drawn here: stored answers of before are then not reused.
-DECODING = "4"
+DECODING = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,16 @@ class HfOptions:
     share_prefixes: bool = True
 
 
+# Engines of this process with a model on a GPU.
+_ON_GPU: weakref.WeakSet[HfEngine] = weakref.WeakSet()
+
+
 class HfEngine:
-    """One checkpoint behind transformers."""
+    """One checkpoint behind transformers.
+
+    On a GPU the engines of one process take turns: before one answers, the others give back what their answers took,
+    and where two models are too large for it, their weights wait in the machine's memory.
+    """
 
     def __init__(self, checkpoint: Checkpoint, options: HfOptions | None = None) -> None:
         self._checkpoint = checkpoint
@@ -116,8 +125,8 @@ class HfEngine:
             for batch in batches(
                 found,
                 [len(prompt) for prompt in prompts],
-                # A choice takes no row of its own: it is read, not written.
-                copies=1 if generation.choices else generation.samples,
+                # A choice is read, not written.
+                copies=0 if generation.choices else generation.samples,
                 extra=generation.max_new_tokens,
                 capacity=capacity,
             ):
@@ -127,7 +136,7 @@ class HfEngine:
     def _capacity(self) -> Capacity:
         found = memory.capacity(self._checkpoint.path, self._device, self._dtype)
         rows = self._options.batch_size
-        return found if rows is None else Capacity(rows, found.tokens)
+        return found if rows is None else Capacity(rows, found.tokens, rows)
 
     def respond(self, batch: Sequence[Request]) -> list[Response]:
         """See `Engine.respond`. Halves the batch when memory runs out; a single prompt too large is an error."""
@@ -164,15 +173,35 @@ class HfEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
+        _ON_GPU.discard(self)
         self._model = self._reader = None
 
+    def _rest(self) -> None:
+        """Leave the GPU's memory to another engine."""
+        import torch
+
+        _ON_GPU.discard(self)
+        if self._reader is not None:
+            self._reader.rest()
+            if not memory.two_fit(self._checkpoint.path, self._device, self._dtype):
+                self._model.to("cpu")
+        torch.cuda.empty_cache()
+
     def _load(self) -> Reader:
+        """The model, ready to answer, with the device to itself."""
+        if self._device.startswith("cuda") and self not in _ON_GPU:
+            for other in list(_ON_GPU):
+                other._rest()
+            _ON_GPU.add(self)
+            if self._reader is not None:
+                self._model.to(self._device)
         if self._reader is not None:
             return self._reader
         from transformers import GenerationConfig
 
         from compressors.checkpoint import load_model
 
+        memory.keep_freed_memory()
         try:
             self._model = load_model(self._checkpoint.path, dtype=self._dtype, device=self._device)
         except CompressionError as error:

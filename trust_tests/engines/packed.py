@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from trust_tests.engines import attention, sampling
-from trust_tests.engines.gpu_passes import GpuRead, GpuWrite, Pool
+from trust_tests.engines.gpu_passes import GpuRead, GpuWrite, Pool, put
 from trust_tests.engines.memory import GPU_PASS
 from trust_tests.engines.passes import Kept, Piece, Read, Span, Write
 from trust_tests.engines.prefixes import Family, families
@@ -119,6 +119,10 @@ class PackedModel:
         drawer = sampling.Drawer(draws, generation, logits.device)
         return self._continue(logits, writing, lengths, drawer, ends, stopped)
 
+    def rest(self) -> None:
+        """See `Reader.rest`: on a GPU, the keys and values and the captured steps."""
+        self._pool = None
+
     def _writing(self, lengths: Sequence[int], new_tokens: int) -> Write | GpuWrite:
         if self._device.type == "cpu":
             return Write(lengths, new_tokens)
@@ -215,11 +219,11 @@ class PackedModel:
             # At least two rows in every pass; nobody reads the second.
             tokens = [*tokens, tokens[0]]
             spans.append(Span(1, 2, spans[0].before))
-        ids = torch.tensor([token for run in tokens for token in run], device=self._device)
+        ids = put(torch.tensor([token for run in tokens for token in run]), self._device)
         positions = torch.cat([torch.arange(span.offset, span.offset + span.stop - span.start) for span in spans])
         if self._device.type == "cpu":
             return Read(spans, keep=keep), ids, positions
-        return GpuRead(spans, keep=keep, device=self._device), ids, positions.to(self._device)
+        return GpuRead(spans, keep=keep, device=self._device), ids, put(positions, self._device)
 
     def _forward(
         self, step: attention.Pass, ids: torch.Tensor, positions: torch.Tensor, last: Sequence[int] | None = None
@@ -230,7 +234,7 @@ class PackedModel:
         # A product of a single row takes another path on some CPUs, and other bits; of none, no path at all.
         kept: Any = 0
         if last is not None:
-            kept = torch.tensor([*last, *(last if len(last) == 1 else ())] or [0, 0], device=self._device)
+            kept = put(torch.tensor([*last, *(last if len(last) == 1 else ())] or [0, 0]), self._device)
         with attention.running(step):
             output = self._model(
                 input_ids=ids[None],
@@ -302,13 +306,14 @@ def _answers_alike(model: Any, prompts: Sequence[Sequence[int]], plain: torch.Te
 
 
 def _fuse(model: Any, *, fused: bool) -> None:
-    """Let torch.compile join the small steps of norms and feed-forward blocks, or undo that.
+    """Let torch.compile join the small steps of a model's blocks (norms, rotation, sums, gates), or undo that.
 
-    They read and write every token's state a dozen times in a block, a fifth of a GPU's time. Their shapes are left
-    open, so that they are compiled once.
+    They read and write every token's state two dozen times in a block, a fifth of a GPU's time. Attention stays out of
+    it (`attention.register`), shapes are left open, so all blocks share what was compiled once.
     """
+    blocks = set(getattr(model, "_no_split_modules", None) or ())
     for module in model.modules():
-        if type(module).__name__.endswith(("RMSNorm", "MLP")):
+        if type(module).__name__ in blocks:
             if fused:
                 module.compile(dynamic=True)
             else:

@@ -7,7 +7,7 @@ here keeps to that: columns are filled up to whole multiples of `GRAIN` and mask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 # Rows of a prompt whose scores are held at a time; they see the columns up to their own end only.
 CHUNK = 128
+# Answers on a shelf.
+SHELF = 16
+# Columns of a product over columns: in a longer one torch adds up in an order that depends on their number.
+BLOCK = 1024
 
 
 @dataclass(slots=True)
@@ -125,63 +129,125 @@ def _causal(
 class Write:
     """Passes that write: each adds one token to every answer that is still under way.
 
-    An answer's keys and values stand in one row: its prompt, zeros up to the columns of the longest prompt, then what
-    it wrote, in the same columns for all.
+    Answers of like length stand together in a `_Shelf`, so that little is read beyond an answer's own columns.
     """
 
     def __init__(self, lengths: Sequence[int], new_tokens: int) -> None:
         """lengths: tokens of each answer's prompt; new_tokens: the most that an answer adds."""
-        import torch
-
-        self._begin = -(-max(lengths) // GRAIN) * GRAIN
-        self._columns = -(-(self._begin + new_tokens) // GRAIN) * GRAIN
-        self._written = 0
-        self._hidden = torch.arange(self._columns) >= torch.tensor(lengths)[:, None]  # (answers, columns)
-        self._keys: dict[int, torch.Tensor] = {}
-        self._values: dict[int, torch.Tensor] = {}
+        longest_first = sorted(range(len(lengths)), key=lambda answer: (-lengths[answer], answer))
+        self._shelves = [
+            _Shelf(longest_first[first : first + SHELF], lengths, new_tokens)
+            for first in range(0, len(longest_first), SHELF)
+        ]
+        self._answers = len(lengths)
 
     def load(self, answers: Sequence[Sequence[int]], prompts: Sequence[Sequence[Piece]]) -> None:
         """Copy prompts, given as pieces, into the rows of their answers."""
-        for name, rows in (("keys", self._keys), ("values", self._values)):
-            for own, pieces in zip(answers, prompts, strict=True):
-                place = 0
-                for piece in pieces:
-                    until = place + piece.length
-                    for layer, kept in getattr(piece.kept, name).items():
-                        if layer not in rows:
-                            groups, _, width = kept.shape
-                            rows[layer] = kept.new_zeros(len(self._hidden), groups, self._columns, width)
-                        for answer in own:
-                            rows[layer][answer, :, place:until] = kept[:, piece.start : piece.stop]
-                    place = until
+        home = {answer: (shelf, row) for shelf in self._shelves for row, answer in enumerate(shelf.answers)}
+        for own, pieces in zip(answers, prompts, strict=True):
+            for answer in own:
+                shelf, row = home[answer]
+                shelf.load(row, pieces)
 
     def keep(self, places: torch.Tensor) -> None:
         """Go on with the answers at these places only."""
-        self._hidden = self._hidden[places]
-        for rows in (self._keys, self._values):
-            for layer in rows:
-                rows[layer] = rows[layer][places]
+        new = {place: number for number, place in enumerate(places.tolist())}
+        self._shelves = [kept for shelf in self._shelves if (kept := shelf.keeping(new)) is not None]
+        self._answers = len(new)
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, forward: Forward) -> torch.Tensor:
         """Add these tokens, (answers,); logits (answers, vocabulary) of the next ones."""
-        self._hidden[:, self._begin + self._written] = False
-        self._written += 1
+        for shelf in self._shelves:
+            shelf.grow()
         return forward(self, tokens, positions)
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """See `Pass.attend`; one token for each answer."""
-        heads, answers, width = query.shape
-        groups = key.shape[0]
-        place = self._begin + self._written - 1
+        query = (query * scale).transpose(0, 1)
+        key, value = key.transpose(0, 1), value.transpose(0, 1)
+        output = query.new_empty(query.shape)
+        for shelf in self._shelves:
+            output[shelf.places] = shelf.attend(layer, query[shelf.places], key[shelf.places], value[shelf.places])
+        return output
+
+
+class _Shelf:
+    """Keys and values of a few answers, a row each: its prompt, then what it wrote, then zeros.
+
+    Keys stand transposed, and rows are few: both spare torch a copy of all of them for every token.
+    """
+
+    def __init__(self, answers: Sequence[int], lengths: Sequence[int], new_tokens: int) -> None:
+        import torch
+
+        self.answers = list(answers)
+        self.places = torch.tensor(self.answers)
+        self._rows = torch.arange(len(self.answers))
+        self._lengths = torch.tensor([lengths[answer] for answer in answers])  # with what was written
+        self._columns = -(-(int(self._lengths.max()) + new_tokens) // GRAIN) * GRAIN
+        self._end = 0  # columns that any row has filled, in whole grains
+        self._hidden = torch.arange(self._columns) >= self._lengths[:, None]  # (rows, columns)
+        self._keys: dict[int, torch.Tensor] = {}  # (rows, groups, width, columns)
+        self._values: dict[int, torch.Tensor] = {}  # (rows, groups, columns, width)
+
+    def load(self, row: int, pieces: Sequence[Piece]) -> None:
+        """Copy a prompt into a row."""
+        place = 0
+        for piece in pieces:
+            here, there = slice(place, place + piece.length), slice(piece.start, piece.stop)
+            for layer, key in piece.kept.keys.items():
+                value = piece.kept.values[layer]
+                if layer not in self._keys:
+                    rows, (groups, _, width) = len(self.answers), key.shape
+                    self._keys[layer] = key.new_zeros(rows, groups, width, self._columns)
+                    self._values[layer] = value.new_zeros(rows, groups, self._columns, value.shape[2])
+                self._keys[layer][row, :, :, here] = key[:, there].transpose(1, 2)
+                self._values[layer][row, :, here] = value[:, there]
+            place += piece.length
+
+    def keeping(self, new: Mapping[int, int]) -> _Shelf | None:
+        """The shelf with the answers that go on, at their new places; None where none does."""
+        import torch
+
+        rows = [row for row, answer in enumerate(self.answers) if answer in new]
+        if not rows:
+            return None
+        if len(rows) < len(self.answers):
+            self._lengths, self._hidden = self._lengths[rows], self._hidden[rows]
+            self._rows = self._rows[: len(rows)]
+            for kept in (self._keys, self._values):
+                for layer in kept:
+                    kept[layer] = kept[layer][rows]
+        self.answers = [new[self.answers[row]] for row in rows]
+        self.places = torch.tensor(self.answers)
+        return self
+
+    def grow(self) -> None:
+        """Every row gets one more column."""
+        self._hidden[self._rows, self._lengths] = False
+        self._lengths += 1
+        self._end = -(-int(self._lengths.max()) // GRAIN) * GRAIN
+
+    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """query (scaled), what is seen: (rows, heads, width); key, value: (rows, groups, width)."""
+        import torch
+
+        rows, heads, width = query.shape
+        groups = key.shape[1]
         keys, values = self._keys[layer], self._values[layer]
-        keys[:, :, place] = key.transpose(0, 1)
-        values[:, :, place] = value.transpose(0, 1)
-        end = -(-(place + 1) // GRAIN) * GRAIN
-        queries = (query * scale).transpose(0, 1).reshape(answers, groups, heads // groups, width)
-        scores = (queries @ keys[:, :, :end].transpose(-1, -2)).float()
-        scores.masked_fill_(self._hidden[:, None, None, :end], float("-inf"))
+        keys[self._rows, :, :, self._lengths - 1] = key
+        values[self._rows, :, self._lengths - 1] = value
+        keys, values, end = keys.flatten(0, 1), values.flatten(0, 1), self._end
+        scores = torch.bmm(query.reshape(rows * groups, -1, width), keys[..., :end]).float()
+        scores.view(rows, heads, end).masked_fill_(self._hidden[:, None, :end], float("-inf"))
         weights = scores.softmax(dim=-1).to(values.dtype)
-        seen: torch.Tensor = weights @ values[:, :, :end]
-        return seen.reshape(answers, heads, -1)
+        seen = torch.bmm(weights[..., :BLOCK], values[:, : min(end, BLOCK)])
+        if end > BLOCK:
+            whole = seen.float()
+            for first in range(BLOCK, end, BLOCK):
+                last = min(end, first + BLOCK)
+                whole += torch.bmm(weights[..., first:last], values[:, first:last])
+            seen = whole.to(values.dtype)
+        return seen.view(rows, heads, -1)

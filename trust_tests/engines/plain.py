@@ -33,6 +33,9 @@ class PlainModel:
         kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
         self._copies = not (kinds - _ATTENTION or getattr(model, "_is_stateful", False))
 
+    def rest(self) -> None:
+        """See `Reader.rest`: nothing is kept."""
+
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[Scored]:
         """See `Reader.score`; prompts and choices are read as one row each."""
         import torch

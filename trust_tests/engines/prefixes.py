@@ -7,6 +7,8 @@ prompts, in the order of their token ids, whose common beginning is read once.
 from __future__ import annotations
 
 import itertools
+import sys
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,9 +34,10 @@ def families(prompts: Sequence[Sequence[int]]) -> list[Family]:
     A prompt keeps at least its last token for itself: there its own answer begins. One level of sharing: what a family
     shares is not shared once more by its parts.
     """
-    order = sorted(range(len(prompts)), key=lambda place: (list(prompts[place]), place))
+    written = [in_order(prompt) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda place: (written[place], place))
     # Common beginning of each prompt and the next one in order.
-    common = [_common(prompts[a], prompts[b]) for a, b in itertools.pairwise(order)]
+    common = [_common(written[a], written[b]) for a, b in itertools.pairwise(order)]
     found: list[Family] = []
     for first, last, shared in _best_runs(common, len(order)):
         members = order[first : last + 1]
@@ -45,12 +48,24 @@ def families(prompts: Sequence[Sequence[int]]) -> list[Family]:
     return found
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
+def in_order(prompt: Sequence[int]) -> bytes:
+    """Token ids as bytes that sort as the ids do, and are compared a hundred times faster."""
+    ids = array("I", prompt)
+    if sys.byteorder == "little":
+        ids.byteswap()
+    return ids.tobytes()
+
+
+def _common(first: bytes, second: bytes) -> int:
     """Tokens that two prompts begin with alike, cut to the grain, with a token left to each."""
-    longest = min(len(first), len(second)) - 1
+    width = array("I").itemsize
+    longest = min(len(first), len(second)) // width - 1
     length = 0
     # In steps of the grain: only whole grains count.
-    while length + GRAIN <= longest and first[length : length + GRAIN] == second[length : length + GRAIN]:
+    while length + GRAIN <= longest:
+        here = slice(length * width, (length + GRAIN) * width)
+        if first[here] != second[here]:
+            break
         length += GRAIN
     return length
 
@@ -99,10 +114,15 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one batch may hold. rows: answers written at a time; tokens: keys and values kept at a time."""
+    """What one batch may hold.
+
+    rows: answers written at a time; tokens: keys and values kept at a time; reads: prompts read at a time whose next
+    token alone is asked for.
+    """
 
     rows: int
     tokens: int
+    reads: int
 
 
 def batches(
@@ -110,19 +130,21 @@ def batches(
 ) -> list[list[Family]]:
     """Families dealt into batches, the longest prompts first, so that what does not fit shows early.
 
-    lengths: tokens of each prompt. copies: answers of one prompt. extra: tokens that each answer may add.
+    lengths: tokens of each prompt. copies: answers written to one prompt; with 0, prompts are read only, and keep
+    nothing but what they do not share. extra: tokens that each answer may add.
     A family larger than a batch is cut; its beginning is then read once per batch. A prompt that exceeds the capacity
     alone makes a batch of its own.
     """
     ordered = sorted(found, key=lambda f: (-max(lengths[m] for m in f.members), f.members))
     dealt: list[list[Family]] = []
+    most = capacity.rows if copies else capacity.reads
     rows = tokens = 0
     for family in ordered:
         members: list[int] = []
         # Longest first inside the family as well.
         for member in sorted(family.members, key=lambda m: (-lengths[m], m)):
-            cost = copies * (lengths[member] + extra)
-            full = rows + copies > capacity.rows or tokens + cost > capacity.tokens
+            cost = copies * (lengths[member] + extra) if copies else lengths[member] - family.shared
+            full = rows + max(copies, 1) > most or tokens + cost > capacity.tokens
             if not dealt or (full and rows):
                 if members:
                     dealt[-1].append(Family(tuple(members), family.shared))
@@ -130,6 +152,6 @@ def batches(
                 dealt.append([])
                 rows = tokens = 0
             members.append(member)
-            rows, tokens = rows + copies, tokens + cost
+            rows, tokens = rows + max(copies, 1), tokens + cost
         dealt[-1].append(Family(tuple(members), family.shared))
     return dealt

@@ -41,3 +41,7 @@ class Reader(Protocol):
         end. draws: (seed, sample) of each answer, `generation.samples` of them for each prompt in turn.
         """
         ...
+
+    def rest(self) -> None:
+        """Give back what was kept from answer to answer; it is made anew on demand."""
+        ...

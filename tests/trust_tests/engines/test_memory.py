@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from trust_tests.engines.memory import CPU_ROWS, CPU_TOKENS, GPU_ROWS, UNKNOWN_TOKENS, bytes_per_token, capacity
+from trust_tests.engines.memory import (
+    CPU_ROWS,
+    CPU_TOKENS,
+    GPU_PASS,
+    GPU_ROWS,
+    UNKNOWN_TOKENS,
+    bytes_per_token,
+    capacity,
+)
 
 LLAMA_7B = {
     "num_attention_heads": 32,
@@ -115,9 +123,20 @@ def test_weights_on_disk_count_where_the_shape_says_less(tmp_path: Path, monkeyp
     folder(tmp_path, LLAMA_3_8B)
     before = gpu_tokens(monkeypatch, tmp_path, 80)
     with (tmp_path / "model.safetensors").open("wb") as file:
-        file.truncate(30 * GIB)  # a hole: takes no disk
+        file.truncate(18 * GIB)  # a hole: takes no disk
     after = gpu_tokens(monkeypatch, tmp_path, 80)
-    assert 0 < after < before - 10 * GIB // 131_072
+    assert 0 < after < before - 2 * GIB // 131_072
+
+
+@pytest.mark.parametrize(("gib", "held"), [(19, 38), (21, 21)])
+def test_the_weights_of_two_models_count_where_both_stay(
+    gib: int, held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, LLAMA_3_8B)
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(gib * GIB)
+    tokens = gpu_tokens(monkeypatch, tmp_path, 80)
+    assert tokens == pytest.approx((0.92 * 80 - 6 - held) * GIB / 131_072 - GPU_PASS, rel=1e-3)
 
 
 def test_a_small_gpu_still_tries_and_an_unknown_shape_has_a_fixed_number(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trust_tests.engines.passes import CHUNK, Kept, Piece, Read, Span, Write
+from trust_tests.engines import passes
+from trust_tests.engines.passes import BLOCK, CHUNK, Kept, Piece, Read, Span, Write
 from trust_tests.engines.prefixes import GRAIN
 
 if TYPE_CHECKING:
@@ -127,3 +128,37 @@ def test_written_tokens_see_their_own_prompt_and_answer_only() -> None:
         for row, (n, place) in enumerate(zip(alive, places, strict=True)):
             alone = expected(query[:, row : row + 1], keys[n][:, : place + 1], values[n][:, : place + 1])
             torch.testing.assert_close(found[row], alone[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shelf", [1, 3, 16])
+def test_a_written_token_has_the_same_bits_whatever_else_is_written(
+    shelf: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts short and long, over the columns that torch adds up in one go, alone, in pairs and among many."""
+    import torch
+
+    if not torch.backends.mkldnn.is_available() or "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        pytest.skip("this CPU's products of bfloat16 may depend on the rows beside them")
+    monkeypatch.setattr(passes, "SHELF", shelf)
+    lengths, new, groups, heads = [20, 130, 500, 870, 990, BLOCK - 3, BLOCK + 40, 2 * BLOCK + 7, 64, 33], 6, 3, 9
+    keys = [drawn(groups, length + new, 10 + n, "bfloat16") for n, length in enumerate(lengths)]
+    values = [drawn(groups, length + new, 40 + n, "bfloat16") for n, length in enumerate(lengths)]
+    queries = [drawn(heads, new, 70 + n, "bfloat16") for n in range(len(lengths))]
+
+    def written(asked: list[int]) -> torch.Tensor:
+        writing = Write([lengths[n] for n in asked], new)
+        writing.load([[row] for row in range(len(asked))], [pieces_of(keys[n], values[n], [lengths[n]]) for n in asked])
+        found = []
+        for step in range(new):
+
+            def forward(step_: Write, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+                at = [[rows[n][:, lengths[n] + step] for n in asked] for rows in (keys, values)]  # noqa: B023
+                query = torch.stack([queries[n][:, step] for n in asked], 1)  # noqa: B023
+                return step_.attend(0, query, torch.stack(at[0], 1), torch.stack(at[1], 1), SCALE)
+
+            found.append(writing.step(torch.zeros(len(asked)), torch.zeros(len(asked)), forward))
+        return torch.stack(found, 1)  # (answers, steps, heads, width)
+
+    together = written(list(range(len(lengths))))
+    for asked in ([0, 7], [6, 5], [3], [9, 8, 4], [7, 6, 5, 4, 3, 2]):
+        assert torch.equal(written(asked), together[asked])

@@ -109,7 +109,7 @@ def test_a_long_beginning_of_few_beats_a_short_one_of_many_where_it_saves_more()
 
 def test_no_prompts_make_no_family_and_no_batch() -> None:
     assert families([]) == []
-    assert batches([], [], copies=1, extra=1, capacity=Capacity(4, 100)) == []
+    assert batches([], [], copies=1, extra=1, capacity=Capacity(4, 100, 4)) == []
 
 
 @st.composite
@@ -119,8 +119,19 @@ def deals(draw: st.DrawFn) -> tuple[list[Family], list[int], int, int, Capacity]
     shuffled = iter(draw(st.permutations(range(sum(sizes)))))
     found = [Family(tuple(sorted(next(shuffled) for _ in range(size))), 32 if size > 1 else 0) for size in sizes]
     lengths = draw(st.lists(st.integers(33, 300), min_size=sum(sizes), max_size=sum(sizes)))
-    capacity = Capacity(draw(st.integers(1, 8)), draw(st.integers(30, 1200)))
-    return found, lengths, draw(st.integers(1, 3)), draw(st.integers(0, 20)), capacity
+    capacity = Capacity(draw(st.integers(1, 8)), draw(st.integers(30, 1200)), draw(st.integers(1, 8)))
+    return found, lengths, draw(st.integers(0, 3)), draw(st.integers(0, 20)), capacity
+
+
+def _fits(members: list[int], deal: tuple[list[Family], list[int], int, int, Capacity]) -> bool:
+    """Whether these prompts may stand in one batch: what is written counts in full, what is read by its own part."""
+    found, lengths, copies, extra, capacity = deal
+    if copies:
+        tokens = sum(copies * (lengths[member] + extra) for member in members)
+        return copies * len(members) <= capacity.rows and tokens <= capacity.tokens
+    shared = {member: family.shared for family in found for member in family.members}
+    own = sum(lengths[member] - shared[member] for member in members)
+    return len(members) <= capacity.reads and own <= capacity.tokens
 
 
 @given(deals())
@@ -132,10 +143,7 @@ def test_batches_are_complete_disjoint_and_within_capacity(
     members = [[member for family in batch for member in family.members] for batch in dealt]
     assert sorted(member for batch in members for member in batch) == list(range(len(lengths)))
     for batch in members:
-        assert batch
-        rows = copies * len(batch)
-        tokens = sum(copies * (lengths[member] + extra) for member in batch)
-        assert len(batch) == 1 or (rows <= capacity.rows and tokens <= capacity.tokens)
+        assert len(batch) == 1 or _fits(batch, deal)
 
 
 @given(deals())
@@ -161,11 +169,10 @@ def test_no_batch_could_have_taken_the_next_prompt(deal: tuple[list[Family], lis
     found, lengths, copies, extra, capacity = deal
     dealt = batches(found, lengths, copies=copies, extra=extra, capacity=capacity)
     for batch, following in itertools.pairwise(dealt):
-        members = [member for family in batch for member in family.members] + [following[0].members[0]]
-        tokens = sum(copies * (lengths[member] + extra) for member in members)
-        assert copies * len(members) > capacity.rows or tokens > capacity.tokens
+        assert not _fits([member for family in batch for member in family.members] + [following[0].members[0]], deal)
 
 
 def test_a_prompt_larger_than_a_batch_is_alone() -> None:
-    dealt = batches([Family((0, 1, 2), 64)], [5000, 90, 80], copies=1, extra=10, capacity=Capacity(rows=8, tokens=1000))
+    capacity = Capacity(rows=8, tokens=1000, reads=8)
+    dealt = batches([Family((0, 1, 2), 64)], [5000, 90, 80], copies=1, extra=10, capacity=capacity)
     assert dealt == [[Family((0,), 64)], [Family((1, 2), 64)]]
