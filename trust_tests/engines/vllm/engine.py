@@ -34,6 +34,8 @@ from trust_tests.records import Request, Response
 # Requests in a group. What is answered is stored group by group: smaller where a group takes long.
 CPU_GROUP = 256
 GPU_GROUP = 4096
+# Requests that vLLM is given at a time: it begins with them while the next are made into tokens.
+_PART = 64
 # Log-probabilities that vLLM looks up at one place.
 _LOOKED_UP = 128
 # Share of a GPU's memory that vLLM takes.
@@ -114,9 +116,8 @@ class VllmEngine:
         return self._prompts.render(request)
 
     def batches(self, requests: Sequence[Request]) -> list[list[Request]]:
-        """Large groups in the order of their tokens, so that prompts which begin alike are neighbours."""
-        ids = dict(zip((r.item_id for r in requests), self._prompts.encode_all(requests), strict=True))
-        ordered = sorted(requests, key=lambda r: (bool(r.generation.choices), ids[r.item_id], r.item_id))
+        """Large groups in the order of their texts, so that prompts which begin alike are neighbours."""
+        ordered = sorted(requests, key=lambda r: (bool(r.generation.choices), self.render(r), r.item_id))
         size = CPU_GROUP if self._device == "cpu" else GPU_GROUP
         return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
@@ -126,14 +127,32 @@ class VllmEngine:
         Raises EngineError when the model cannot be loaded.
         """
         child = self._awake()
-        responses = {r.item_id: Response(r.item_id, error=reason) for r in batch if (reason := self._misfit(r, child))}
-        fitting = [request for request in batch if request.item_id not in responses]
+        too_long: dict[str, str] = {}
+        asked: list[tuple[list[Request], list[range]]] = []
+
+        def questions() -> Iterator[dict[str, Any]]:
+            for start in range(0, len(batch), _PART):
+                part = batch[start : start + _PART]
+                self._prompts.encode_all(part)
+                too_long.update({r.item_id: reason for r in part if (reason := self._misfit(r, child))})
+                fitting = [request for request in part if request.item_id not in too_long]
+                if fitting:
+                    question, places = self._question(fitting)
+                    asked.append((fitting, places))
+                    yield question
+
         try:
-            answered = self._answered(child, fitting)
+            answers = child.ask(questions())
+            found = [
+                self._answered(request, place, own)
+                for (part, places), own in zip(asked, answers, strict=True)
+                for request, place in zip(part, places, strict=True)
+            ]
         except ChildError as error:
             self.close()
-            answered = [Response(request.item_id, error=f"vLLM failed: {error}") for request in fitting]
-        responses |= {response.item_id: response for response in answered}
+            found = [Response(request.item_id, error=f"vLLM failed: {error}") for request in batch]
+        responses = {response.item_id: response for response in found}
+        responses |= {item_id: Response(item_id, error=reason) for item_id, reason in too_long.items()}
         return [responses[request.item_id] for request in batch]
 
     def close(self) -> None:
@@ -202,17 +221,11 @@ class VllmEngine:
     def _ends(self) -> list[int]:
         return self._prompts.end_tokens(configured_ends(self._checkpoint.path))
 
-    def _answered(self, child: Child, batch: Sequence[Request]) -> list[Response]:
-        if not batch:
-            return []
-        question, places = self._question(batch)
-        answers = child.ask(question)
-        return [
-            self._chosen(request, place, answers["looks"])
-            if request.generation.choices
-            else self._written(request, answers["draws"][place[0] : place[-1] + 1])
-            for request, place in zip(batch, places, strict=True)
-        ]
+    def _answered(self, request: Request, place: range, answers: Mapping[str, Sequence[Any]]) -> Response:
+        """The response to a request, whose looks or draws stand at `place` among the answers."""
+        if request.generation.choices:
+            return self._chosen(request, place, answers["looks"])
+        return self._written(request, answers["draws"][place.start : place.stop])
 
     def _question(self, batch: Sequence[Request]) -> tuple[dict[str, Any], list[range]]:
         """What the child is asked (see `worker`), and where each request's looks or draws stand in it."""

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,19 @@ class Child:
         self.asleep = False
         self.context = int(self._exchange({"arguments": dict(arguments)})["context"])
 
-    def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """The answers to an `ask` of `worker`'s protocol. After a ChildError the child is of no further use."""
-        return self._exchange({"do": "ask", **question})
+    def ask(self, questions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The answers to each `add` of `worker`'s protocol; work on the first begins while the next is made.
+
+        After a ChildError the child is of no further use.
+        """
+        try:
+            for question in questions:
+                self._send({"do": "add", **question})
+            self._send({"do": "answer"})
+            return list(self._received()["answers"])
+        except BaseException:
+            self.end()
+            raise
 
     def sleep(self) -> None:
         """Give the GPU's memory back; the weights wait in the machine's own."""
@@ -150,29 +160,30 @@ class Child:
     def _exchange(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """Send one line and wait for one. Whatever ends the wait, an interrupt included, ends the child."""
         try:
-            answer = self._answer(json.dumps(task))
+            self._send(task)
+            return self._received()
         except BaseException:
             self.end()
             raise
-        return answer
 
-    def _answer(self, line: str) -> dict[str, Any]:
+    def _send(self, task: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(line.encode() + b"\n")
+        # What ended it is read from its last words.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(task).encode() + b"\n")
             self._process.stdin.flush()
-            for said in self._process.stdout:
-                try:
-                    answer = json.loads(said)
-                    event = answer["event"]
-                except (ValueError, KeyError, TypeError):
-                    continue  # not the worker's: something wrote to its stdout before it could take it
-                if event == "error":
-                    raise ChildError(self._reason(str(answer.get("message"))))
-                return dict(answer)
-        except BrokenPipeError:
-            pass
+
+    def _received(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for said in self._process.stdout:
+            try:
+                answer = json.loads(said)
+                event = answer["event"]
+            except (ValueError, KeyError, TypeError):
+                continue  # not the worker's: something wrote to its stdout before it could take it
+            if event == "error":
+                raise ChildError(self._reason(str(answer.get("message"))))
+            return dict(answer)
         # Its output has ended, so it is about to end by itself, and its status says how.
         end(self._process, patience=LAST_WORDS_SECONDS)
         raise ChildError(f"{death(self._process.returncode)}; last words: {last_line(self._log)}")

@@ -4,7 +4,8 @@ First comes `{"arguments": …}`, what `vllm.LLM` is made with, answered by `{"e
 Then any number of
 
     {"do": "sleep"}, {"do": "wake"}   give the GPU's memory back, take it again: `{"event": "done"}`
-    {"do": "ask", "lengths": [tokens of each prompt, …], "tokens": base64 of all prompts' ids, 32 bits each,
+    {"do": "answer"}                  answer what was added since: `{"event": "answers", "answers": [one an add, …]}`
+    {"do": "add", "lengths": [tokens of each prompt, …], "tokens": base64 of all prompts' ids, 32 bits each,
      "ends": [token ids that end an answer],
      "draws": [[prompt, seed, new tokens, temperature, top k, stop strings, special tokens], …],
      "looks": [[prompt, more ids, ids], …]}
@@ -31,7 +32,7 @@ import traceback
 from array import array
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def main() -> None:
@@ -49,9 +50,14 @@ def main() -> None:
 
         llm = LLM(**next(tasks)["arguments"])
         report({"event": "ready", "context": llm.llm_engine.vllm_config.model_config.max_model_len})
+        added: list[_Added] = []
         for task in tasks:
-            if task["do"] == "ask":
-                report({"event": "answers", **_answers(llm, task)})
+            if task["do"] == "add":
+                added.append(_add(llm, task))
+                continue
+            if task["do"] == "answer":
+                report({"event": "answers", "answers": _answers(llm, added)})
+                added = []
                 continue
             if task["do"] == "sleep":
                 llm.sleep(level=1)
@@ -84,8 +90,19 @@ def _tasks() -> Iterator[dict[str, Any]]:
         yield json.loads(waiting.get())
 
 
-def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
-    """Everything that is asked in one go, in the order of the prompts, so that what they share is still at hand."""
+class _Added(NamedTuple):
+    """What one `add` gave to vLLM: whether it is a draw or a look and its place, and why vLLM refused it, if it did."""
+
+    task: dict[str, Any]
+    asked: list[tuple[str, int]]
+    refused: list[str | None]
+
+
+def _add(llm: Any, task: dict[str, Any]) -> _Added:
+    """Give vLLM everything at once, in the order of the prompts, so that what they share is still at hand.
+
+    On a GPU vLLM begins at once, in a process of its own.
+    """
     from vllm import SamplingParams
 
     prompts, ends = _prompts(task), task["ends"]
@@ -107,17 +124,31 @@ def _answers(llm: Any, task: dict[str, Any]) -> dict[str, Any]:
         )
         rows.append((prompt, "draws", place, prompts[prompt], drawing))
     rows.sort(key=lambda row: row[0])
-    outputs = _generate(llm, [(ids, parameters) for *_, ids, parameters in rows])
-    found: dict[str, Any] = {"looks": [None] * len(task["looks"]), "draws": [None] * len(task["draws"])}
-    for (_, kind, place, *_), output in zip(rows, outputs, strict=True):
-        if isinstance(output, str):
-            found[kind][place] = output
-        elif kind == "looks":
-            known = output.logprobs[0]
-            found[kind][place] = [output.token_ids[0], [known[token].logprob for token in task["looks"][place][2]]]
-        elif all(map(math.isfinite, output.logprobs.logprobs)):
-            found[kind][place] = list(output.token_ids)
-    return found
+    refused = _enqueue(llm, [(ids, parameters) for *_, ids, parameters in rows])
+    return _Added(task, [(kind, place) for _, kind, place, *_ in rows], refused)
+
+
+def _answers(llm: Any, added: list[_Added]) -> list[dict[str, Any]]:
+    """The answers to everything added, `looks` and `draws` of each."""
+    # In the order in which it was added, without what was refused.
+    outputs = iter(llm.wait_for_completion(use_tqdm=False))
+    answers = []
+    for task, asked, refused in added:
+        found: dict[str, Any] = {"looks": [None] * len(task["looks"]), "draws": [None] * len(task["draws"])}
+        for (kind, place), reason in zip(asked, refused, strict=True):
+            if reason is not None:
+                found[kind][place] = reason
+                continue
+            output = next(outputs).outputs[0]
+            if kind == "looks":
+                known = output.logprobs[0]
+                found[kind][place] = [output.token_ids[0], [known[token].logprob for token in task["looks"][place][2]]]
+            elif all(map(math.isfinite, output.logprobs.logprobs)):
+                found[kind][place] = list(output.token_ids)
+        answers.append(found)
+    if next(outputs, None) is not None:
+        raise RuntimeError("vLLM answered more than it was asked")
+    return answers
 
 
 def _stopping(llm: Any, stops: list[str], special: bool) -> dict[str, Any]:
@@ -138,23 +169,23 @@ def _prompts(task: dict[str, Any]) -> list[list[int]]:
     return [tokens[start:end].tolist() for start, end in pairwise(ends)]
 
 
-def _generate(llm: Any, asked: list[tuple[list[int], Any]]) -> list[Any]:
-    """vLLM's output for each prompt; where it refuses a prompt, its message."""
+def _enqueue(llm: Any, asked: list[tuple[list[int], Any]]) -> list[str | None]:
+    """Give vLLM prompts; for each one None, or the message where vLLM refuses it."""
     from vllm.exceptions import VLLMValidationError
 
     if not asked:
         return []
     try:
-        outputs = llm.generate(
+        llm.enqueue(
             [{"prompt_token_ids": ids} for ids, _ in asked], [parameters for _, parameters in asked], use_tqdm=False
         )
-        return [output.outputs[0] for output in outputs]
+        return [None] * len(asked)
     except (ValueError, VLLMValidationError) as error:
         # One prompt that it refuses takes the others with it.
         if len(asked) == 1:
             return [str(error)]
     half = len(asked) // 2
-    return _generate(llm, asked[:half]) + _generate(llm, asked[half:])
+    return _enqueue(llm, asked[:half]) + _enqueue(llm, asked[half:])
 
 
 if __name__ == "__main__":
