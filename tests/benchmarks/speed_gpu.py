@@ -126,7 +126,8 @@ def sides(chosen: argparse.Namespace, checkpoint: Checkpoint, size: Size) -> lis
     device = "cpu" if chosen.tiny else "cuda"
     base: dict[str, Any] = {"model": str(checkpoint.path), "dtype": "bfloat16", "device": device}
     base |= {"fresh": False, "warm": 0}
-    environment = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    # Tokenizers in threads, as they are by themselves.
+    environment = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "TOKENIZERS_PARALLELISM": "true"}
     if chosen.tiny:
         environment |= thread_environment(chosen.threads)
         base["threads"] = chosen.threads
@@ -187,7 +188,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS, help="default: all")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each work (default: 2)")
     parser.add_argument("--prompts", type=int, help="prompts of each work (default: 512; 12 with --tiny)")
-    parser.add_argument("--limit", type=float, default=360, help="seconds for each side in all (default: 360)")
+    parser.add_argument("--limit", type=float, default=420, help="seconds for each side in all (default: 420)")
     parser.add_argument("--tiny", action="store_true", help="two narrow layers on the CPU, to see that it works")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads, with --tiny (default: 1)")
     parser.add_argument("--vllm-python", default=os.environ.get("TRUST_VLLM_PYTHON"),
