@@ -156,8 +156,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("results", "folder for results.json, report.html and every graded answer", "trust-results", "DIR"),
     Option(
         "github",
-        "'auto': on GitHub Actions, write the step summary ($GITHUB_STEP_SUMMARY) and at most nine annotations; a shard "
-        "(--trust-shard) leaves both to 'python -m trust_tests merge'; 'off': neither",
+        "'auto': on GitHub Actions, write the step summary ($GITHUB_STEP_SUMMARY) and nine annotations at most; "
+        "a shard (--trust-shard) leaves both to 'python -m trust_tests merge'; 'off': neither",
         AUTO,
         choices=(AUTO, OFF),
     ),
