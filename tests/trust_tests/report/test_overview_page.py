@@ -127,6 +127,7 @@ def test_the_leaderboard_can_be_sorted_by_every_column():
     text = page.text("table")
     assert "example" not in text
     assert "Published: Hong et al. 2024, protocol paper" in text
+    assert "comparable only with protocol paper; this run is protocol sound" in page.text("p")
     assert "gptq 3 bit published, mean of 3 –" in text
     assert "▾ below tolerance" in text
 
