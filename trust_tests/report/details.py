@@ -40,6 +40,8 @@ CELLS_LIMIT = 1_000
 """Cells shown at once, and with those that are folded."""
 GATES_OPEN = 8
 """Gates that are open from the beginning, if they did not pass."""
+CHARTS_SHOWN = 200
+"""Gates up to which each has charts of its own, and a line on its rule."""
 
 ANSWERS, CELLS, FIGURES, PUBLISHED = KINDS = ("answers", "cells", "figures", "published")
 _ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -112,7 +114,8 @@ class _Fragments:
         if part.kind == ANSWERS:
             made = self.macros.flip(gate.worst_flips[part.number], self.lengths)
         elif part.kind == CELLS:
-            made = self.macros.more_cells(gate) if part.number else self.macros.first_cells(gate)
+            drawn = len(self.gates) <= CHARTS_SHOWN
+            made = self.macros.more_cells(gate) if part.number else self.macros.first_cells(gate, drawn)
         elif part.kind == FIGURES:
             made = self.macros.part_table(gate)
         else:
@@ -176,7 +179,7 @@ def _parts(owner: int, gate: Gate) -> Iterator[Part]:
     cells = [CELLS] if gate.cells else []
     tables = [kind for kind, there in ((FIGURES, gate.parts), (PUBLISHED, gate.published)) if there]
     more = [CELLS] if len(gate.cells) > CELLS_SHOWN else []
-    kinds = [*answers[:1], *cells, *answers[1:ANSWERS_FLOOR], *tables, *answers[ANSWERS_FLOOR:], *more]
+    kinds = [*answers[:2], *cells, *answers[2:ANSWERS_FLOOR], *tables, *answers[ANSWERS_FLOOR:], *more]
     for rank, kind in enumerate(kinds):
         yield Part(owner, rank, kind, kinds[:rank].count(kind), gate.verdict is not Verdict.PASS)
 

@@ -33,8 +33,6 @@ LEDGER_SHOWN = 30
 """Lines of the accounting up to which all are shown; of a longer one only those with losses, the whole is folded."""
 HEAT_MAP_FROM = 5
 """Variants from which the overview is a heat map: a chart in every cell would no longer fit a screen."""
-CHARTS_SHOWN = 200
-"""Gates up to which each has a chart of its own."""
 
 SYMBOLS: Mapping[Verdict, str] = {
     Verdict.PASS: "✓",
@@ -162,7 +160,7 @@ def _environment() -> Environment:
             "cells": details.CELLS_LIMIT,
             "cells_shown": details.CELLS_SHOWN,
             "gates_open": details.GATES_OPEN,
-            "charts": CHARTS_SHOWN,
+            "charts": details.CHARTS_SHOWN,
             "ledger": LEDGER_SHOWN,
             "heat_map": HEAT_MAP_FROM,
         },
