@@ -53,7 +53,7 @@ PROTOCOL = "1"
 _ROUNDS = 8
 # The longest lists of likeliest tokens that OpenAI's own interface grants.
 _LIKELIEST = {"chat/completions": 20, "completions": 5}
-# The most stop strings that OpenAI's own interface grants.
+# The most stop strings that OpenAI's own interface grants, and vLLM's; answers are cut here at the others.
 _STOPS = 4
 # Seeds that every server takes.
 _SEED_BITS = 31
@@ -176,7 +176,7 @@ class OpenAIEngine:
         if generation.temperature > 0 and generation.top_k:
             body["top_k"] = generation.top_k
         if generation.stop:
-            body["stop"] = list(generation.stop if self._is_vllm else generation.stop[:_STOPS])
+            body["stop"] = list(generation.stop[:_STOPS])
         if chat.as_in_the_paper(request.template):
             if not self._is_vllm:
                 raise FailedRequestError("protocol paper reads an answer's special tokens, which only vLLM sends", 400)

@@ -150,7 +150,7 @@ class ModelServer:
             return Reply(body={"tokens": self._tokens(call.body)})
         if call.path not in ("/v1/completions", "/v1/chat/completions"):
             return Reply(404, {"detail": "Not Found"})
-        if not self.vllm and len(call.body.get("stop", ())) > 4:
+        if len(call.body.get("stop", ())) > 4:
             return Reply(400, {"error": {"message": "at most 4 stop strings"}})
         with self._lock:
             return Reply(body=self._answer(call.body))

@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,13 +248,24 @@ def test_stop_strings_end_answers_as_in_the_transformers_engine(engine: VllmEngi
     assert answers(engine, plain) == answers(reference, plain)
 
 
-def test_samples_end_each_at_its_own_stop_string(engine: VllmEngine) -> None:
+def test_samples_end_each_at_its_own_stop_string_and_nothing_is_written_beyond(
+    engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = engine.respond([ask("it", SAMPLED, seed=3)])[0]
     letters = [text[4] for text in whole.texts if len(text) > 4 and text[4].isascii()]
     stops = (letters[0],)
+    written: list[int] = []
+    plain = VllmEngine._written
+
+    def watched(self: VllmEngine, request: Request, draws: Sequence[list[int]]) -> Response:
+        written.extend(map(len, draws))
+        return plain(self, request, draws)
+
+    monkeypatch.setattr(VllmEngine, "_written", watched)
     found = engine.respond([ask("it", replace(SAMPLED, stop=stops), seed=3)])[0]
     assert found.texts == tuple(text[: stop_place(text, stops)] for text in whole.texts)
     assert found.texts != whole.texts
+    assert sum(written) == found.completion_tokens < whole.completion_tokens
 
 
 def test_sampled_answers_depend_on_the_seed_and_not_on_the_company(engine: VllmEngine) -> None:
