@@ -27,8 +27,6 @@ RESTARTS = 3
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _LEFT_BEHIND = ("results.json", "report.html", DENSE_FILE)
-# Exit codes after which a verdict stands in the results, so that the log has nothing to explain.
-_JUDGED = (ExitCode.PASS, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
 
 
 class LostTaskError(RuntimeError):
@@ -71,7 +69,10 @@ def run_task(
         reason = "stopped" if stopped is not None and stopped.is_set() else f"killed by {_signal_name(-status)}"
         write_record(task, Record(task.key, record.attempt, record.host, record.began, seconds, None, reason))
         raise LostTaskError(f"{task.id}: {reason} on {record.host}")
-    reason = "" if status in _JUDGED else last_words(task.folder / LOG)
+    # pytest ends with the code of an undecided gate as well where it cannot read its command line.
+    undecided = status == ExitCode.INCONCLUSIVE and (task.folder / "results.json").exists()
+    told = undecided or status in (ExitCode.PASS, ExitCode.REGRESSION)
+    reason = "" if told else last_words(task.folder / LOG)
     ended = Record(task.key, record.attempt, record.host, record.began, seconds, status, reason)
     write_record(task, ended)
     return ended
