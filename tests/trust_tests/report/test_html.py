@@ -458,3 +458,9 @@ def test_a_template_that_prints_nothing_known_is_an_error():
         environment.from_string("{{ value }}").render(value=None)
     with pytest.raises(UndefinedError):
         environment.from_string("{{ value }}").render()
+
+
+def test_what_an_audit_found_wrong_is_told(results):
+    results["models"]["wanda-2-4-s0"]["audit"]["problems"] = [f"layer {n} is dense" for n in range(5)]
+    text = Page(render_html(results)).text("table")
+    assert "16 bit, 2:4, dense layer 0 is dense layer 1 is dense layer 2 is dense and 2 more problems" in text

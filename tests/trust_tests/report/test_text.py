@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from trust_tests.report.text import (
     Change,
     clip,
+    cut_line,
     defused,
     display_width,
     fitted,
@@ -67,6 +68,8 @@ def test_cuts_are_announced():
     assert str(clip("x" * 12_345, 45)).endswith("… (12,300 more characters)")
     assert label("abcdef", 4) == "abc…"
     assert label("abcd", 4) == "abcd"
+    assert cut_line("a\nbcdef", 3) == "a␊b… (4 more characters)"
+    assert cut_line("abc", 3) == "abc"
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,22 @@ def test_parts_are_read(results):
     assert read(results).gates[2].parts == ()
 
 
+def test_what_an_audit_found_is_read_in_words(results):
+    results["models"]["wanda-2-4-s0"]["audit"]["problems"] = ["layer 3 is dense"]
+    eight, _, sparse = read(results).variants
+    assert eight.contents == ("8 bit", "group 64", "packed")
+    assert eight.problems == ()
+    assert sparse.contents == ("16 bit", "2:4", "dense")
+    assert sparse.problems == ("layer 3 is dense",)
+    assert read(results).dense.contents == ()
+
+
+def test_a_gate_knows_the_channels_in_which_its_items_ended(results):
+    gates = read(results).gates
+    assert gates[0].channels == ["answered", "refused", "empty"]
+    assert gates[5].channels == ["answered", "refused", "scorer_failed", "missing"]
+
+
 def test_what_was_cut_when_stored_is_known(results):
     flip = results["gates"][2]["worst_flips"][0]
     flip["variant"]["answer"] = cut_text("a" * 5000)
