@@ -143,7 +143,9 @@ class Progress:
                 reporter.write("" if renew else "\n", flush=True)
             else:
                 reporter.ensure_newline()
-                reporter.write(f"{line}\n", flush=True)
+                # Letters of finished tests, which pytest-xdist's controller writes without a file's name.
+                begun = "\n" if reporter._tw.width_of_current_line else ""
+                reporter.write(f"{begun}{line}\n", flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ class Terminal:
     def __init__(self, isatty: bool) -> None:
         self.isatty = isatty
         self.text = ""
-        self._tw = SimpleNamespace(fullwidth=60)
+        self._tw = SimpleNamespace(fullwidth=60, width_of_current_line=0)
 
     def ensure_newline(self) -> None:
         self.text += "" if self.text.endswith("\n") or not self.text else "\n"
@@ -116,6 +116,15 @@ def test_blocks_have_a_time_left_and_no_rate(clock: Any) -> None:
     clock.seconds += 60
     shown.count(10, 30, "compressing, blocks")
     assert terminal.text.splitlines()[-1] == "compressing, blocks: 10/30, 2 min 0 s left"
+
+
+def test_a_line_does_not_follow_the_letters_of_finished_tests(clock: Any) -> None:
+    terminal = Terminal(isatty=False)
+    terminal.text, terminal._tw.width_of_current_line = "..F", 3
+    # pytest's own knows of lines that begin with a file's name only.
+    terminal.ensure_newline = lambda: None  # type: ignore[method-assign]
+    made(terminal).announce("2 workers")
+    assert terminal.text.splitlines() == ["..F", "2 workers"]
 
 
 def test_what_a_name_holds_is_neither_obeyed_by_a_terminal_nor_by_a_ci_runner(clock: Any) -> None:
