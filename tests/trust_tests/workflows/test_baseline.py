@@ -184,6 +184,14 @@ def test_the_baseline_is_proposed_on_a_branch_of_its_own(service: Any, repositor
     assert not [*run.home.rglob("hacked")]
 
 
+def test_a_first_baseline_is_proposed_even_where_such_files_are_ignored(service: Any, tmp_path: Path) -> None:
+    run = recording(service(file="first.json"))
+    propose = only(run.run()["propose"])
+    assert propose.result == "success", propose.log
+    assert (run.home / "bin" / "body").read_text().splitlines()[-2] == "| `ethics` | 3 | 75 |  |"
+    assert git(tmp_path / "origin.git", "show", "trust-baseline/7-1:first.json") == json.dumps(RECORDED)
+
+
 def test_what_is_there_already_is_not_proposed(service: Any, repository: Path) -> None:
     (repository / "tiny.json").write_text(json.dumps(RECORDED))
     run = recording(service(file="tiny.json"))
