@@ -13,6 +13,8 @@ import pytest
 
 from trust_tests.exitcodes import ExitCode
 
+from .report.test_schema import problems
+
 RECIPE = "magnitude:pattern=2:4"
 SUITE = ["--pyargs", "trust_tests", "-p", "no:cacheprovider"]
 COARSE = "magnitude:pattern=unstructured,sparsity=0.9"
@@ -90,8 +92,9 @@ def gate(pytester: pytest.Pytester, toys: Path) -> Any:
 
 
 def results(pytester: pytest.Pytester, folder: str = "trust-results") -> dict[str, Any]:
-    """A run's results, but for its command, which names a new temporary folder each time."""
+    """A run's results, valid, but for its command, which names a new temporary folder each time."""
     found = json.loads((pytester.path / folder / "results.json").read_text())
+    assert problems(found) == []
     assert found.pop("command").startswith("pytest ")
     return found  # type: ignore[no-any-return]
 
