@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from trust_tests.exitcodes import ExitCode
+
 from .openai_server import Call, Peer, Reply, models, said
 
 Run = Callable[..., pytest.RunResult]
@@ -67,7 +69,7 @@ def test_served_models_are_gated_and_parallel_workers_ask_nothing_twice(run: Run
 
 def test_a_model_that_is_not_served_is_a_usage_error(run: Run, peer: Peer) -> None:
     found = run(peer, "--trust-variant", "smal")
-    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    assert found.ret == ExitCode.USAGE
     found.stderr.fnmatch_lines([f"ERROR: model 'smal': not served at {peer.url}, which serves 'dense', 'small'"])
     assert posts(peer) == []
 
@@ -78,7 +80,7 @@ def test_a_server_that_answers_nothing_ends_as_unmeasured_and_never_green(run: R
 
     with Peer(answer) as peer:
         found = run(peer)
-    assert found.ret == 3
+    assert found.ret == ExitCode.UNMEASURED
     found.stdout.fnmatch_lines(
         ["*toxicity ERROR*: model 'dense' at *: not one of 6 requests was answered: status 400: no way*"]
     )
