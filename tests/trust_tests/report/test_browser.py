@@ -75,6 +75,18 @@ def open_everything(page: Any) -> None:
     page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
 
 
+def faults(page: Any) -> list[str]:
+    """What axe finds."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": list(WCAG)}, "resultTypes": ["violations"]})
+    return [
+        f"{fault['id']}: {node['target']} {node['failureSummary']}"
+        for fault in found.response["violations"]
+        for node in fault["nodes"]
+    ]
+
+
 def bottom(page: Any, selector: str) -> float:
     """Where an element ends, in pixels from the top of the window."""
     box = page.locator(selector).first.bounding_box()
@@ -100,18 +112,10 @@ def test_the_verdict_and_the_next_step_are_above_the_fold(opened: Open, results:
 @pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_axe_finds_nothing_to_mend(opened: Open, published: Any, size: Any, scheme: str) -> None:
     """Contrast, landmarks, names of controls and tables, keyboard access; folded texts too."""
-    from axe_playwright_python.sync_playwright import Axe
-
     published["unmeasured"] = [{"node": "test_mmlu.py::test_gate", "reason": "skipped: no token"}]
     page = opened(render_html(published), size, scheme)
     open_everything(page)
-    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": list(WCAG)}, "resultTypes": ["violations"]})
-    faults = [
-        f"{fault['id']}: {node['target']} {node['failureSummary']}"
-        for fault in found.response["violations"]
-        for node in fault["nodes"]
-    ]
-    assert faults == []
+    assert faults(page) == []
 
 
 def column(page: Any, table: str, place: int) -> list[str]:
