@@ -42,7 +42,8 @@ def headline(report: Report, quote: Quote) -> str:
 
 
 def _findings(report: Report) -> list[tuple[Verdict, Sequence[Gate], str]]:
-    failed = report.having(Verdict.FAIL)
+    # Two of them are named: those that moved furthest.
+    failed = sorted(report.having(Verdict.FAIL), key=lambda gate: -gate.reach)
     found = [
         (Verdict.FAIL, failed, _failure(failed)),
         (Verdict.ERROR, report.having(Verdict.ERROR), "could not be measured"),
