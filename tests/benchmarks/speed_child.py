@@ -238,7 +238,8 @@ def _requests(work: Work) -> list[Any]:
 
     requests = []
     for raw in work["requests"]:
-        generation = Generation(**{**raw["generation"], "choices": tuple(raw["generation"]["choices"])})
+        asked = raw["generation"]
+        generation = Generation(**{**asked, "choices": tuple(asked["choices"]), "stop": tuple(asked["stop"])})
         messages = tuple(Message(**message) for message in raw["messages"])
         requests.append(Request(**{**raw, "messages": messages, "generation": generation}))
     return requests
