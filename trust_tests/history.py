@@ -45,7 +45,8 @@ def compare(commands: Commands) -> None:
 
             exit status, the first that holds: 2 a folder cannot be used, or nothing is common to both; 3 a gate that A
             has was not measured in B; 1 a gate FAILs that did not before, or a score fell by more than the tolerance;
-            4 a gate that passed is undecided; 0 nothing got worse
+            4 a gate that passed is undecided; 0 nothing got worse. Variants that only one run has are listed and
+            decide nothing
             """
         ),
     )
@@ -88,14 +89,7 @@ def _run_compare(arguments: argparse.Namespace) -> int:
         found = compare_runs(before, after, names, with_items=not arguments.no_answers)
     except RunError as error:
         raise CommandError(str(error)) from None
-    form = _form(arguments)
-    if form == TEXT:
-        page = pages.render_text(found, _columns(arguments))
-    elif form == JSON:
-        page = _json(pages.document(found))
-    else:
-        page = pages.render_markdown(found) if form == MARKDOWN else pages.render_html(found)
-    write_page(page, arguments.output or STANDARD_OUTPUT)
+    _write(pages, found, arguments)
     return int(found.exit_code)
 
 
@@ -144,6 +138,12 @@ def _run_trend(arguments: argparse.Namespace) -> int:
         found = read_trend(arguments.folder, arguments.model, arguments.variant)
     except RunError as error:
         raise CommandError(str(error)) from None
+    _write(pages, found, arguments)
+    return int(ExitCode.PASS)
+
+
+def _write(pages: Any, found: Any, arguments: argparse.Namespace) -> None:
+    """Write what was found in the form asked for. pages: the module of its pages, one function for each form."""
     form = _form(arguments)
     if form == TEXT:
         page = pages.render_text(found, _columns(arguments))
@@ -152,7 +152,6 @@ def _run_trend(arguments: argparse.Namespace) -> int:
     else:
         page = pages.render_markdown(found) if form == MARKDOWN else pages.render_html(found)
     write_page(page, arguments.output or STANDARD_OUTPUT)
-    return int(ExitCode.PASS)
 
 
 def _form(arguments: argparse.Namespace) -> str:

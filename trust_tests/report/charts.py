@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from trust_tests.report.figures import signed
 
 _LABEL_WIDTH = 40.0
+_TICK_STEPS = (0.5, 1, 2, 5, 10, 20, 25, 50)
+_MOST_TICKS = 6
 OVERVIEW_SPAN = 2.4
 """Half the axis of a chart in the overview, in tolerances: every gate is drawn on the same axis."""
 
@@ -129,3 +132,11 @@ def shade(delta: float | None, tolerance: float) -> str:
     share = abs(delta) / tolerance
     step = 3 if share > 1 else sum(share > bound for bound in (0.2, 0.6))
     return "none" if step == 0 else f"{'up' if delta > 0 else 'down'}-{step}"
+
+
+def score_ticks(low: float, high: float) -> list[float]:
+    """Round scores between two scores, no more than six, none below 0 or above 100."""
+    low, high = max(low, 0.0), min(high, 100.0)
+    step = next((step for step in _TICK_STEPS if (high - low) / step < _MOST_TICKS), _TICK_STEPS[-1])
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [float(step * number) for number in range(first, last + 1)]

@@ -19,7 +19,7 @@ from trust_tests.report.view import Gate, Model
 
 # As in the gate: a fall of exactly the tolerance must not count by its last bit.
 _ROUNDING = 1e-9
-_RANKS = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAIL: 2, Verdict.ERROR: 3}
+_DECIDED = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
 
 
 class Fate(StrEnum):
@@ -211,9 +211,11 @@ def fate(before: Gate | None, after: Gate | None) -> Fate:
         return Fate.SAME if before.verdict is Verdict.ERROR else Fate.LOST
     one, other = before.verdict, after.verdict
     if one is not other:
-        if _RANKS[other] < _RANKS[one]:
-            return Fate.BETTER
-        return Fate.LOST if other is Verdict.ERROR else Fate.WORSE
+        if other is Verdict.ERROR:
+            return Fate.LOST
+        # What was not measured before and fails now is no gain.
+        known = Verdict.INCONCLUSIVE if one is Verdict.ERROR else one
+        return Fate.WORSE if _DECIDED.index(other) > _DECIDED.index(known) else Fate.BETTER
     change = _change(before, after, "score")
     if change is None or other is Verdict.ERROR or abs(change) <= after.tolerance + _ROUNDING:
         return Fate.SAME

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from trust_tests.report.charts import score_ticks
 from trust_tests.report.curves import BitCurves, Curve, Panel
 from trust_tests.report.figures import plain
 
@@ -16,8 +17,6 @@ _REACH = 3.4
 _DODGE = 5.0
 _SIDE = 20.0
 _LABEL_WIDTH = 14.0
-_MOST_TICKS = 6
-_STEPS = (1, 2, 5, 10, 20, 25, 50)
 _HEADROOM = 0.06
 
 
@@ -83,7 +82,7 @@ def draw(panel: Panel, curves: BitCurves) -> Drawing:
         band_height=_rounded(height(-panel.tolerance) - band_top),
         sibling=None if panel.sibling is None else height(panel.sibling),
         scores=tuple(
-            (height(score - panel.dense), plain(score)) for score in _ticks(panel.dense + low, panel.dense + high)
+            (height(score - panel.dense), plain(score)) for score in score_ticks(panel.dense + low, panel.dense + high)
         ),
         bits=_bits_labels(curves.bits, place),
         strokes=tuple(
@@ -151,14 +150,6 @@ def _offsets(curves: Sequence[Curve]) -> list[float]:
     middle = (len(curves) - 1) / 2
     step = min(_DODGE, 2.4 * _DODGE / max(1, len(curves) - 1))
     return [(place - middle) * step for place in range(len(curves))]
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round scores between two scores, no more than six, none below 0 or above 100."""
-    low, high = max(low, 0.0), min(high, 100.0)
-    step = next((step for step in _STEPS if (high - low) / step < _MOST_TICKS), _STEPS[-1])
-    first, last = math.ceil(low / step), math.floor(high / step)
-    return [float(step * number) for number in range(first, last + 1)]
 
 
 def _rounded(value: float) -> float:

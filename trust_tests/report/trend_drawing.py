@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trust_tests.gate.verdict import Verdict
+from trust_tests.report.charts import score_ticks
 from trust_tests.report.curves_drawing import COLOURS, mark
 from trust_tests.report.figures import plain, points
 from trust_tests.report.trend import Panel, Series
 
 Axis = Callable[[float], float]
-_STEPS = (0.5, 1, 2, 5, 10, 20, 50)
-_MOST_TICKS = 5
 _HEADROOM = 0.08
 _LABELS = 12
 _SIDE = 14.0
@@ -80,7 +79,7 @@ def draw(panel: Panel) -> TrendDrawing:
     return TrendDrawing(
         band="".join(_band(panel, run, across, height) for run in runs),
         dense="".join(_line([(across(p), height(panel.dense[p] or 0.0)) for p in run]) for run in runs),
-        scores=tuple((height(score), plain(score)) for score in _ticks(low, high)),
+        scores=tuple((height(score), plain(score)) for score in score_ticks(low, high)),
         releases=tuple((across(place), str(place + 1)) for place in range(0, total, step)),
         breaks=tuple(across(place - 0.5) for place in sorted(panel.breaks)),
         strokes=tuple(_stroke(series, across, height) for series in panel.series),
@@ -149,11 +148,3 @@ def _stroke(series: Series, across: Axis, height: Axis) -> Stroke:
         passing="".join(mark(series.style, *spots[place]) for place in spots if place in passing),
         failing="".join(mark(series.style, *spots[place]) for place in spots if place not in passing),
     )
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round scores between two scores, at most five or so, none below 0 or above 100."""
-    low, high = max(low, 0.0), min(high, 100.0)
-    step = next((step for step in _STEPS if (high - low) / step <= _MOST_TICKS), _STEPS[-1])
-    first = -(-low // step)
-    return [step * (first + number) for number in range(int((high - first * step) // step) + 1)]

@@ -42,6 +42,8 @@ def fates(found: Comparison) -> list[tuple[str, Fate]]:
         (values(17), FAILING, Fate.ROSE, 0),
         (PASSING, [], Fate.LOST, 3),
         ([], PASSING, Fate.BETTER, 0),
+        # Not measured before, and failing now: no gain.
+        ([], FAILING, Fate.WORSE, 1),
         ([], [], Fate.SAME, 0),
     ],
 )
