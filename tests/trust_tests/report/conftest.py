@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from .browsing import browser, opened
+
+__all__ = ["browser", "opened"]  # fixtures
+
 CHANNELS = ("answered", "refused", "empty", "truncated", "unparsable", "scorer_failed", "missing")
 
 

@@ -12,10 +12,8 @@ from trust_tests.report.comparing import compare
 from trust_tests.report.runs import load_run
 from trust_tests.report.trend import read_trend
 
+from .browsing import DESKTOP, PHONE, Open, bottom, faults, open_everything, shown
 from .stored_runs import store_run, values
-from .test_browser import DESKTOP, PHONE, Open, bottom, browser, faults, open_everything, opened, shown
-
-__all__ = ["browser", "opened"]  # fixtures
 
 SHAPES = pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 
