@@ -1,4 +1,4 @@
-"""The machine's Chromium for tests of pages: its fixtures are `conftest.py`'s, so that a session starts it once."""
+"""The machine's Chromium for tests of pages; its fixtures are `conftest.py`'s, once for each file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DESKTOP, PHONE = (1280, 800), (390, 844)
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """The Chromium of this machine, without a window."""
+    """The Chromium of this machine, without a window; ended with these tests: its loop would stop others'."""
     program = os.environ.get("TRUST_CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         refuse = pytest.fail if os.environ.get("TRUST_REQUIRE_BROWSER") == "1" else pytest.skip
